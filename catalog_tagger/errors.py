@@ -1,0 +1,74 @@
+"""The one family of errors that users meet.
+
+Every error that bad input, a refused permission or a full disk can cause is a `CatalogTaggerError`
+whose message names the thing, its value and the remedy; the command line prints the message alone
+and exits with `exit_code`. Anything else that escapes is a defect of the program.
+
+Per-track failures are not errors of the run: they end as a `quarantined` row with one of
+`QUARANTINE_CODES`, and the run goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_QUARANTINED: Final = 3
+EXIT_INTERRUPTED: Final = 130
+
+#: error_code of a quarantined track -> what it means.
+QUARANTINE_CODES: Final[dict[str, str]] = {
+    "empty": "the object has no bytes",
+    "not_audio": "no allowed audio container was recognised in the bytes",
+    "unsupported_codec": "the container holds audio in a codec that is not on the allow-list",
+    "no_audio_stream": "the container holds no audio stream",
+    "no_samples": "the audio stream decodes to nothing",
+    "decode_failed": "the decoder gave up before half of the announced audio",
+    "decoder_crashed": "the process that decoded the track died",
+    "too_long": "the track decodes to more than the allowed duration",
+    "not_found": "the object or the tar member does not exist",
+    "unreadable": "the object exists but its bytes could not be read",
+}
+
+
+class CatalogTaggerError(Exception):
+    """Base of every error a user can cause or mend; the message is the whole report."""
+
+    exit_code: int = EXIT_FAILED
+
+
+class UsageError(CatalogTaggerError):
+    """An argument, configuration file, manifest or bundle is not usable as given."""
+
+    exit_code = EXIT_USAGE
+
+
+class StorageError(CatalogTaggerError):
+    """The store refused or could not be reached; what was committed before stays."""
+
+
+class RunError(CatalogTaggerError):
+    """A run cannot start or go on; its finished shards stay and the run can be resumed."""
+
+
+class AudioError(CatalogTaggerError):
+    """A track cannot be turned into samples.
+
+    Parameters
+    ----------
+    code
+        One of `QUARANTINE_CODES`.
+    message
+        What was found in these bytes, without paths of the decoding machine.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        if code not in QUARANTINE_CODES:
+            raise ValueError(f"unknown quarantine code {code!r}")
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[AudioError], tuple[str, str]]:
+        return type(self), (self.code, str(self))
