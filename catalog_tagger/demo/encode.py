@@ -17,7 +17,9 @@ A codec or a rate outside this table is a `UsageError`, and no file is left behi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import filecmp
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -38,20 +40,21 @@ class _Encoding:
     rates_hz: tuple[int, ...] | None = None
     bit_rate_bps: int | None = None  # where the encoder has no default that it accepts itself
     stereo_only: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
     lost_frames: int = 0  # frames at the start that its decoder swallows: written as silence before the signal
 
 
 _MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _AAC_RATES_HZ = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 _ENCODINGS: Final = {
-    "mp3": _Encoding("mp3", "libmp3lame", "fltp", _MP3_RATES_HZ),
-    "aac": _Encoding("ipod", "aac", "fltp", _AAC_RATES_HZ),
+    "mp3": _Encoding("mp3", "libmp3lame", "fltp", _MP3_RATES_HZ, options={"compression_level": "7"}),
+    "aac": _Encoding("ipod", "aac", "fltp", _AAC_RATES_HZ, options={"aac_coder": "fast"}),
     "alac": _Encoding("ipod", "alac", "s16p"),
     "flac": _Encoding("flac", "flac", "s16"),
     "opus": _Encoding("ogg", "libopus", "flt", (8000, 12000, 16000, 24000, 48000)),
     "wav": _Encoding("wav", "pcm_s16le", "s16"),
     "aiff": _Encoding("aiff", "pcm_s16be", "s16"),
-    "vorbis": _Encoding("ogg", "vorbis", "fltp", stereo_only=True),
+    "vorbis": _Encoding("ogg", "vorbis", "fltp", stereo_only=True, options={"strict": "experimental"}),
     "wma": _Encoding("asf", "wmav2", "fltp", _MP3_RATES_HZ, bit_rate_bps=96000, lost_frames=1),
 }
 
@@ -80,7 +83,8 @@ def write_audio(
     Parameters
     ----------
     path
-        Written whole or not at all; the suffix is the caller's choice and may lie.
+        Written whole or not at all; the suffix is the caller's choice and may lie. A file that holds
+        these very bytes already is left alone, so that its time does not make it look changed.
     samples
         Shape (samples,) or (channels, samples), amplitudes in [-1, 1]; louder ones are clipped.
     sample_rate_hz
@@ -113,7 +117,8 @@ def write_audio(
     partial = path.with_name(f".{path.name}.partial")
     try:
         _encode(partial, np.clip(signal, -1.0, 1.0), encoding, sample_rate_hz=sample_rate_hz, bit_rate_bps=bit_rate_bps)
-        partial.replace(path)
+        if not (path.is_file() and filecmp.cmp(partial, path, shallow=False)):
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return path
@@ -134,7 +139,7 @@ def _encode(
             rate=sample_rate_hz,
             format=encoding.sample_format,
             layout=layout,
-            options={"strict": "experimental"},  # FFmpeg's Vorbis encoder asks for it, the others don't mind
+            options=dict(encoding.options),
         )
         stream.codec_context.flags |= av.codec.context.Flags.bitexact
         if bit_rate_bps := bit_rate_bps or encoding.bit_rate_bps:
