@@ -1,0 +1,213 @@
+"""Bundles: a trained network with everything needed to use it and to judge it.
+
+A bundle is a folder of two files, neither of which can run code:
+
+- `model.safetensors`: the weights;
+- `bundle.json`: `format` (1), `name`, `labels`, `architecture` and `frontend` (a name and its
+  parameters), `calibration`, `card` (what it was trained on, its figures, its limits),
+  `weights_sha256`, and `sha256`, the hash of all the rest of the file as canonical JSON.
+
+`load_bundle` refuses a folder whose hashes do not hold, so that figures and weights stay together.
+The fingerprint is a hash over the bytes of both files: it changes when anything does, and every
+score the product writes carries it. `save_bundle` writes beside the folder and renames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from catalog_tagger.errors import UsageError
+from catalog_tagger.frontends import build_frontend
+from catalog_tagger.models import build_model
+from catalog_tagger.models.calibration import Calibration
+
+FORMAT: Final = 1
+WEIGHTS_FILE: Final = "model.safetensors"
+JSON_FILE: Final = "bundle.json"
+SHIPPED: Final = Path(__file__).parents[1] / "bundles"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained network, ready to use.
+
+    Attributes
+    ----------
+    labels
+        What the columns of `probabilities` mean.
+    fingerprint
+        16 hexadecimal digits that change when the weights or the card do.
+    frontend_key
+        Equal for bundles that take the same features, whose front end can then run once.
+    model
+        The network in evaluation mode, features to logits.
+    card
+        Training data, figures with their intervals, limits.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    fingerprint: str
+    architecture_spec: dict[str, Any]
+    frontend_spec: dict[str, Any]
+    frontend_key: str
+    frontend: nn.Module
+    model: nn.Module
+    calibration: Calibration
+    card: dict[str, Any]
+
+    def to(self, device: torch.device | str) -> Bundle:
+        """Move the network and its front end; returns the bundle itself."""
+        self.frontend.to(device)
+        self.model.to(device)
+        return self
+
+    @torch.inference_mode()
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Calibrated probabilities.
+
+        Parameters
+        ----------
+        features
+            What `frontend` answers, (batch, frames, bins).
+
+        Returns
+        -------
+        float32 [shape=(batch, n_labels)].
+        """
+        return self.calibration.probabilities(self.model(features))
+
+
+def shipped_bundles() -> tuple[str, ...]:
+    """Names of the bundles that come with the package."""
+    return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{JSON_FILE}")))
+
+
+def save_bundle(
+    folder: Path,
+    *,
+    name: str,
+    labels: Sequence[str],
+    architecture: Mapping[str, Any],
+    frontend: Mapping[str, Any],
+    model: nn.Module,
+    calibration: Calibration,
+    card: Mapping[str, Any],
+) -> str:
+    """Write a bundle, replacing the one that is there; returns its fingerprint."""
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    weights = save_safetensors(state)
+    content = {
+        "format": FORMAT,
+        "name": name,
+        "labels": list(labels),
+        "architecture": dict(architecture),
+        "frontend": dict(frontend),
+        "calibration": calibration.to_json(),
+        "card": dict(card),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    content["sha256"] = _content_hash(content)
+    text = (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    (unfinished / WEIGHTS_FILE).write_bytes(weights)
+    (unfinished / JSON_FILE).write_bytes(text)
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.replace(folder)
+    return _fingerprint(weights, text)
+
+
+def load_bundle(name_or_dir: str | Path) -> Bundle:
+    """Load a bundle that ships with the package (by name) or from a folder.
+
+    Raises
+    ------
+    UsageError
+        There is no such bundle, or its files are missing, altered or of an unknown format.
+    """
+    folder = _find(name_or_dir)
+    try:
+        weights = (folder / WEIGHTS_FILE).read_bytes()
+        text = (folder / JSON_FILE).read_bytes()
+    except OSError as error:
+        raise UsageError(f"bundle {folder}: {error.strerror}: {error.filename}") from error
+    content = _parse(folder, text, weights)
+    try:
+        labels = tuple(str(label) for label in content["labels"])
+        model = build_model(content["architecture"])
+        model.load_state_dict(load_safetensors(weights))
+        calibration = Calibration.from_json(content["calibration"])
+        frontend_spec = dict(content["frontend"])
+        name, card = str(content["name"]), dict(content["card"])
+        architecture = dict(content["architecture"])
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UsageError(f"bundle {folder}: its parts do not fit together: {error}") from error
+    if len(labels) != len(calibration.scale):
+        raise UsageError(f"bundle {folder}: {len(labels)} labels, {len(calibration.scale)} scales")
+    return Bundle(
+        name=name,
+        labels=labels,
+        fingerprint=_fingerprint(weights, text),
+        architecture_spec=architecture,
+        frontend_spec=frontend_spec,
+        frontend_key=canonical_json(frontend_spec),
+        frontend=build_frontend(frontend_spec).eval(),
+        model=model.eval(),
+        calibration=calibration,
+        card=card,
+    )
+
+
+def canonical_json(data: Mapping[str, Any]) -> str:
+    """The same text for equal data, whatever the order of its keys."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _find(name_or_dir: str | Path) -> Path:
+    folder = Path(name_or_dir)
+    if folder.is_dir():
+        return folder
+    if str(name_or_dir) in shipped_bundles():
+        return SHIPPED / str(name_or_dir)
+    raise UsageError(
+        f"no bundle {str(name_or_dir)!r}: neither a folder nor one that ships "
+        f"({', '.join(shipped_bundles()) or 'none does'})"
+    )
+
+
+def _parse(folder: Path, text: bytes, weights: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UsageError(f"bundle {folder}: {JSON_FILE} is not JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UsageError(f"bundle {folder}: {JSON_FILE} is not a bundle of format {FORMAT}")
+    if content.get("sha256") != _content_hash(content):
+        raise UsageError(f"bundle {folder}: {JSON_FILE} was altered after it was written")
+    if content.get("weights_sha256") != hashlib.sha256(weights).hexdigest():
+        raise UsageError(f"bundle {folder}: {WEIGHTS_FILE} is not the file the card speaks of")
+    return content
+
+
+def _content_hash(content: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in content.items() if key != "sha256"}
+    return hashlib.sha256(canonical_json(rest).encode()).hexdigest()
+
+
+def _fingerprint(weights: bytes, text: bytes) -> str:
+    digest = hashlib.sha256(hashlib.sha256(weights).digest() + hashlib.sha256(text).digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,121 @@
+"""Bundles survive the disk and refuse what was tampered with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from catalog_tagger.errors import UsageError
+from catalog_tagger.models import build_model
+from catalog_tagger.models.bundle import load_bundle, save_bundle, shipped_bundles
+from catalog_tagger.models.calibration import Calibration
+
+ARCHITECTURE = {"name": "residual_cnn", "n_labels": 2, "channels": [4, 8], "hidden": 8}
+
+
+def _save(folder: Path, *, seed: int = 0, card: dict[str, Any] | None = None) -> str:
+    torch.manual_seed(seed)
+    return save_bundle(
+        folder,
+        name="small",
+        labels=("speech", "music"),
+        architecture=ARCHITECTURE,
+        frontend={"name": "cqt"},
+        model=build_model(ARCHITECTURE),
+        calibration=Calibration(scale=(0.5, 2.0), offset=(0.1, -0.2)),
+        card=card or {"figures": {}},
+    )
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    fingerprint = _save(tmp_path / "small")
+    bundle = load_bundle(tmp_path / "small")
+    assert bundle.fingerprint == fingerprint
+    assert len(fingerprint) == 16
+    assert bundle.labels == ("speech", "music")
+    assert not bundle.model.training
+    torch.manual_seed(0)
+    model = build_model(ARCHITECTURE).eval()
+    features = torch.rand(3, 216, 144) * 10
+    logits = model(features)
+    expected = torch.sigmoid(logits * torch.tensor([0.5, 2.0]) + torch.tensor([0.1, -0.2]))
+    probabilities = bundle.to("cpu").probabilities(features)
+    assert probabilities.dtype == torch.float32
+    torch.testing.assert_close(probabilities, expected.detach())
+
+
+def test_fingerprint_changes_with_weights_and_with_card(tmp_path: Path) -> None:
+    first = _save(tmp_path / "a")
+    assert _save(tmp_path / "a") == first
+    assert _save(tmp_path / "a", seed=1) != first
+    assert _save(tmp_path / "a", card={"figures": {"clips": 1}}) != first
+
+
+def test_same_frontend_has_same_key(tmp_path: Path) -> None:
+    _save(tmp_path / "a")
+    _save(tmp_path / "b", seed=1)
+    assert load_bundle(tmp_path / "a").frontend_key == load_bundle(tmp_path / "b").frontend_key
+
+
+def test_altered_weights_are_refused(tmp_path: Path) -> None:
+    _save(tmp_path / "a")
+    path = tmp_path / "a" / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(UsageError, match="not the file the card speaks of"):
+        load_bundle(tmp_path / "a")
+
+
+def test_altered_card_is_refused(tmp_path: Path) -> None:
+    _save(tmp_path / "a")
+    path = tmp_path / "a" / "bundle.json"
+    content = json.loads(path.read_text())
+    content["card"]["figures"] = {"clips": 1.0}
+    path.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="altered"):
+        load_bundle(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "bundle.json"])
+def test_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    _save(tmp_path / "a")
+    (tmp_path / "a" / name).unlink()
+    with pytest.raises(UsageError, match=name):
+        load_bundle(tmp_path / "a")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99}', "\xff"])
+def test_rubbish_is_refused(tmp_path: Path, text: str) -> None:
+    _save(tmp_path / "a")
+    (tmp_path / "a" / "bundle.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UsageError):
+        load_bundle(tmp_path / "a")
+
+
+def test_unknown_name_lists_what_ships() -> None:
+    with pytest.raises(UsageError, match="speech_music"):
+        load_bundle("no-such-bundle")
+
+
+def test_no_file_of_a_shipped_bundle_can_run_code() -> None:
+    for name in shipped_bundles():
+        bundle = load_bundle(name)
+        assert bundle.name == name
+        folder = Path(load_bundle.__code__.co_filename).parents[1] / "bundles" / name
+        assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "model.safetensors"]
+        assert (folder / "model.safetensors").stat().st_size < 5_000_000
+
+
+def test_shipped_speech_music_answers_probabilities() -> None:
+    bundle = load_bundle("speech_music")
+    assert bundle.labels == ("speech", "music")
+    with torch.inference_mode():
+        features = bundle.frontend(torch.zeros(2, 80_000))
+    probabilities = bundle.probabilities(features)
+    assert probabilities.shape == (2, 2)
+    assert bool((probabilities < 0.5).all()), "silence is neither speech nor music"
