@@ -1,0 +1,101 @@
+"""A training's live progress on standard error, and its figures at the end."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+_LINE_EVERY_S = 15.0
+
+
+class TrainingDisplay:
+    """A bar on a terminal, else a line every fifteen seconds and one per validation."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last_line_s = 0.0
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(bar_width=24),
+                TaskProgressColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[line]}"),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("preparing", total=None, line="")
+
+    def __enter__(self) -> TrainingDisplay:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def prepare(self, title: str, done: int, total: int) -> None:
+        """One more clip decoded or made."""
+        self._show(title, done / max(total, 1), f"{done:,}/{total:,}", final=done == total)
+
+    def train(self, line: dict[str, Any]) -> None:
+        """One line of `metrics.jsonl`."""
+        if "validation_loss" in line:
+            self.say(
+                f"step {line['step']:,}: validation loss {line['validation_loss']:.4f}, "
+                f"error {100 * line['validation_error']:.2f} %, best loss {line['best_validation_loss']:.4f}"
+            )
+            return
+        text = f"step {line['step']:,}, loss {line['loss']:.4f}, error {100 * line['error']:.2f} %"
+        self._show("training", line["progress"], text, final=False)
+
+    def say(self, sentence: str) -> None:
+        """A line that stays."""
+        self._console.print(sentence, soft_wrap=True, highlight=False)
+
+    def _show(self, title: str, share: float, text: str, *, final: bool) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, description=title, total=1.0, completed=share, line=text)
+        elif final or time.monotonic() - self._last_line_s >= _LINE_EVERY_S:
+            self._last_line_s = time.monotonic()
+            self.say(f"{title}: {100 * share:.0f} %, {text}")
+
+
+def show_figures(card: dict[str, Any], folder: Path) -> None:
+    """The figures of a finished bundle as tables."""
+    console = Console(soft_wrap=True, highlight=False)
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    for name in ("set", "of", "definition", "right", "95 % (items)", "95 % (sources)"):
+        table.add_column(name)
+    for split, figures in card["figures"].items():
+        if split == "speech_over_music":
+            continue
+        for level in ("segments", "clips"):
+            for definition in ("two_class", "presence", "neither"):
+                figure = figures[level][definition]
+                sources = figure["over_sources"]
+                table.add_row(
+                    split,
+                    f"{figure['of']:,} {level}",
+                    definition,
+                    f"{100 * figure['share']:.2f} %",
+                    f"{100 * figure['wilson'][0]:.1f}-{100 * figure['wilson'][1]:.1f}",
+                    f"{100 * sources[0]:.1f}-{100 * sources[1]:.1f}" if sources else "",
+                )
+    console.print(table)
+    for row in card["figures"].get("speech_over_music", []):
+        console.print(
+            f"speech at {row['speech_over_music_db']:+d} dB over music: F of speech "
+            f"{row['speech']['f']:.3f}, of music {row['music']['f']:.3f}"
+        )
+    console.print(f"bundle written to {folder}")

@@ -1,0 +1,143 @@
+"""Decoded recordings in one memory-mapped file, so that training never waits for a decoder.
+
+A cache is a folder `<root>/<key>/` where `key` is a hash of what was decoded (paths, sizes, and
+whether a degraded copy was asked for):
+
+- `pcm.i16`       all clips one after the other, int16 mono 16 kHz, little endian;
+- `degraded.i16`  the same clips after a codec drawn per clip by a hash of its path (same lengths);
+- `levels.i8`     RMS of each 10 ms of `pcm` in dB below full scale, -100 for digital silence;
+- `index.json`    the length of each clip in samples, in the order of the clips.
+
+It is written beside its final name and renamed when it is whole: a folder that exists is complete.
+A clip that cannot be decoded ends the build with an error that names it; nothing is left behind
+but the unfinished folder, which the next build replaces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from catalog_tagger.audio import SAMPLE_RATE_HZ, read_pcm
+from catalog_tagger.errors import CatalogTaggerError, UsageError
+from catalog_tagger.training.codec import LOSSY_CODECS, round_trip
+from catalog_tagger.training.manifest import Clip
+
+LEVEL_HOP_SAMPLES: Final = SAMPLE_RATE_HZ // 100
+SILENCE_DB: Final = -100.0
+Int16Array = npt.NDArray[np.int16]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class PcmCache:
+    """Clips by position; the arrays are views of memory-mapped files."""
+
+    pcm: Int16Array
+    degraded: Int16Array | None
+    levels: npt.NDArray[np.int8]
+    offsets: npt.NDArray[np.int64]
+    level_offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def samples(self, clip: int, *, degraded: bool = False) -> Int16Array:
+        """Samples of a clip, int16 [shape=(n,)]."""
+        data = self.degraded if degraded and self.degraded is not None else self.pcm
+        return data[self.offsets[clip] : self.offsets[clip + 1]]
+
+    def level_db(self, clip: int) -> npt.NDArray[np.int8]:
+        """Level per 10 ms in dB below full scale, int8 [shape=(ceil(n / 160),)]."""
+        return self.levels[self.level_offsets[clip] : self.level_offsets[clip + 1]]
+
+
+def frame_levels_db(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """RMS of each 10 ms in dB below full scale, float32 [shape=(ceil(n / 160),)]."""
+    frames = -(-samples.size // LEVEL_HOP_SAMPLES)
+    padded = np.zeros(frames * LEVEL_HOP_SAMPLES, np.float32)
+    padded[: samples.size] = samples
+    power = np.square(padded.reshape(frames, LEVEL_HOP_SAMPLES)).mean(axis=1)
+    answer: npt.NDArray[np.float32] = np.maximum(10.0 * np.log10(power + 1e-12), SILENCE_DB).astype(np.float32)
+    return answer
+
+
+def open_cache(clips: Sequence[Clip], root: Path, *, degraded: bool, progress: Progress | None = None) -> PcmCache:
+    """Open the cache of `clips` under `root`; build it first where it does not exist.
+
+    Parameters
+    ----------
+    degraded
+        Also keep a copy of each clip that went through a lossy codec.
+    progress
+        Called with (clips done, clips in all) while it is built.
+    """
+    folder = root / _key(clips, degraded)
+    if not (folder / "index.json").exists():
+        _build(clips, folder, degraded=degraded, progress=progress)
+    lengths = np.array(json.loads((folder / "index.json").read_text())["samples"], np.int64)
+    if len(lengths) != len(clips):
+        raise UsageError(f"{folder}: holds {len(lengths)} clips, not {len(clips)}; delete it")
+    frames = -(-lengths // LEVEL_HOP_SAMPLES)
+    return PcmCache(
+        pcm=np.memmap(folder / "pcm.i16", np.int16, "r"),
+        degraded=np.memmap(folder / "degraded.i16", np.int16, "r") if degraded else None,
+        levels=np.memmap(folder / "levels.i8", np.int8, "r"),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        level_offsets=np.concatenate([[0], np.cumsum(frames)]),
+    )
+
+
+def _key(clips: Sequence[Clip], degraded: bool) -> str:
+    digest = hashlib.sha256(b"degraded" if degraded else b"plain")
+    for clip in clips:
+        try:
+            size = clip.path.stat().st_size
+        except OSError as error:
+            raise UsageError(f"{clip.path}: named in the manifest, but {error.strerror}") from error
+        digest.update(f"{clip.path}\t{size}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _build(clips: Sequence[Clip], folder: Path, *, degraded: bool, progress: Progress | None) -> None:
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    lengths = []
+    with (
+        (unfinished / "pcm.i16").open("wb") as pcm_file,
+        (unfinished / "degraded.i16").open("wb") as degraded_file,
+        (unfinished / "levels.i8").open("wb") as level_file,
+    ):
+        for position, clip in enumerate(clips):
+            try:
+                pcm = read_pcm(clip.path)
+            except CatalogTaggerError as error:
+                raise UsageError(f"{clip.path}: cannot be decoded: {error}") from error
+            lengths.append(int(pcm.size))
+            pcm_file.write(pcm.tobytes())
+            levels = frame_levels_db(pcm.astype(np.float32) / 32768.0)
+            level_file.write(np.rint(levels).astype(np.int8).tobytes())
+            if degraded:
+                degraded_file.write(_degrade(pcm, clip).tobytes())
+            if progress is not None:
+                progress(position + 1, len(clips))
+    if not degraded:
+        (unfinished / "degraded.i16").unlink()
+    (unfinished / "index.json").write_text(json.dumps({"samples": lengths}))
+    unfinished.replace(folder)
+
+
+def _degrade(pcm: Int16Array, clip: Clip) -> Int16Array:
+    # By content of the manifest alone, so that a rebuilt cache is the same cache.
+    digest = hashlib.sha256(clip.key.encode() + clip.path.name.encode()).digest()
+    codec = LOSSY_CODECS[int.from_bytes(digest[:4], "big") % len(LOSSY_CODECS)]
+    return round_trip(pcm, codec, sample_rate_hz=SAMPLE_RATE_HZ)

@@ -1,0 +1,65 @@
+"""What a bundle says of itself: data, figures, limits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, Final
+
+from catalog_tagger.training.config import TrainingConfig
+from catalog_tagger.training.manifest import Clip
+from catalog_tagger.training.prepare import Material
+
+DEFINITIONS: Final = {
+    "segment": "5 s of a clip; a segment of a speech clip with less than 0.2 s above the clip's "
+    "gate (32 dB under its loud frames) is a pause and left out",
+    "clip": "mean of its segments' probabilities, weighted by their length",
+    "two_class": "of a speech or music item, the label's probability is the larger of the two",
+    "presence": "both probabilities are on the right side of 0.5; neither for noise and effects",
+    "wilson": "95 % interval, every item independent",
+    "over_sources": "95 % interval, whole collections drawn anew (bootstrap, 2000 rounds)",
+}
+
+
+def make_card(
+    *,
+    config: TrainingConfig,
+    material: Material,
+    figures: dict[str, Any],
+    parameters: int,
+    minutes: float,
+    machine: str,
+) -> dict[str, Any]:
+    """The card of a bundle, ready for JSON."""
+    return {
+        "purpose": "Presence of speech and of music in 5 s of sound; the two are independent.",
+        "notes": config.notes,
+        "limits": list(config.limits),
+        "parameters": parameters,
+        "training": {
+            "minutes": round(minutes, 1),
+            "machine": machine,
+            "seed": config.seed,
+            "config": config.model_dump(mode="json", exclude={"manifest", "notes", "limits"}),
+        },
+        "definitions": DEFINITIONS,
+        "figures": figures,
+        "training_sources": sources(material.train.clips),
+        "validation_sources": sources(material.validation.clips),
+    }
+
+
+def sources(clips: tuple[Clip, ...]) -> list[dict[str, Any]]:
+    """One row per source and role: clips, minutes, licences."""
+    grouped: dict[tuple[str, str], list[Clip]] = defaultdict(list)
+    for clip in clips:
+        grouped[clip.source, clip.role].append(clip)
+    return [
+        {
+            "source": source,
+            "role": role,
+            "clips": len(found),
+            "minutes": round(sum(clip.duration_s for clip in found) / 60, 1),
+            "licences": sorted({clip.licence for clip in found if clip.licence}),
+        }
+        for (source, role), found in sorted(grouped.items())
+    ]

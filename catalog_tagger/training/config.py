@@ -1,0 +1,131 @@
+"""The YAML file that describes a training, checked before anything is read or decoded.
+
+Paths are relative to the working directory. An unknown key or a bad value gives one error that
+names the file, the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from catalog_tagger.errors import UsageError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ValidationConfig(_Strict):
+    """What is kept from training: patterns against `source/original_path`, and a share of the rest."""
+
+    hold_out: tuple[str, ...] = ()
+    fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
+    scenes: int = Field(default=1200, ge=0, description="composed examples to validate on")
+
+
+class ClipConfig(_Strict):
+    """Special clips, by shell patterns against the label or `source/original_path`.
+
+    `singing` is drawn more often than its minutes would have it, `notes` are single notes (phrases
+    of them are music, one alone teaches nothing about music), `unknown` are certainly not speech,
+    `exclude` is left out.
+    """
+
+    exclude: tuple[str, ...] = ()
+    singing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+class SyntheticConfig(_Strict):
+    """How many recordings `singing` makes out of the speech of each side of the split."""
+
+    sung: int = Field(default=0, ge=0)
+    respoken: int = Field(default=0, ge=0)
+
+
+class OptimisationConfig(_Strict):
+    """AdamW with a warm-up, a cosine to zero and an exponential average of the weights.
+
+    Training ends after `steps` batches, or after `max_minutes` if that is sooner; the learning
+    rate follows whichever is nearer. Only a training that ends by steps is repeatable to the bit.
+    """
+
+    steps: int = Field(ge=1)
+    max_minutes: float = Field(default=55.0, gt=0)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup_steps: int = Field(default=200, ge=0)
+    average_decay: float = Field(default=0.998, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    validate_every_steps: int = Field(default=500, ge=1)
+    mask_frames: int = Field(default=24, ge=0, description="widest stripe of time blanked")
+    mask_bins: int = Field(default=16, ge=0, description="widest stripe of frequency blanked")
+    bfloat16: bool = False
+    threads: int = Field(default=1, ge=1)
+    workers: int = Field(default=1, ge=0)
+
+
+class TrainingConfig(_Strict):
+    """A whole training."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    task: Literal["speech_music"] = "speech_music"
+    seed: int = 0
+    manifest: Path
+    architecture: dict[str, Any] = Field(default_factory=lambda: {"name": "residual_cnn"})
+    frontend: dict[str, Any] = Field(default_factory=lambda: {"name": "cqt"})
+    validation: ValidationConfig = ValidationConfig()
+    clips: ClipConfig = ClipConfig()
+    synthetic: SyntheticConfig = SyntheticConfig()
+    optimisation: OptimisationConfig
+    report_on_test: bool = Field(default=False, description="measure the rows of the split `test` at the end")
+    notes: str = Field(default="", description="a line for the bundle's card")
+    limits: tuple[str, ...] = Field(default=(), description="known failures, for the bundle's card")
+
+    @model_validator(mode="after")
+    def _named(self) -> TrainingConfig:
+        for part in ("architecture", "frontend"):
+            if "name" not in getattr(self, part):
+                raise ValueError(f"{part} needs a name")
+        if "n_labels" in self.architecture:
+            raise ValueError("architecture.n_labels follows from the task; leave it out")
+        return self
+
+
+def read_config(path: Path, **overrides: Any) -> TrainingConfig:
+    """Read and check a configuration; `overrides` replace top-level keys of the file.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, is not YAML, or a key or value is wrong.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}: must hold keys and values, not {type(data).__name__}")
+    try:
+        return TrainingConfig.model_validate({**data, **overrides})
+    except ValidationError as error:
+        raise UsageError("\n".join(_describe(path, one) for one in error.errors())) from error
+
+
+def _describe(path: Path, error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{path}: unknown key {key!r}; remove it or correct its spelling"
+    if error["type"] == "missing":
+        return f"{path}: the key {key!r} is missing; add it"
+    where = f"{key!r} is {error['input']!r}" if key else "not usable"
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    return f"{path}: {where}: {reason[:1].lower()}{reason[1:]}"

@@ -1,0 +1,102 @@
+"""The split: nothing that belongs together is ever on both sides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from toy_collection import write_collection
+
+from catalog_tagger.errors import UsageError
+from catalog_tagger.training.manifest import Clip, groups, read_manifest, split_clips
+
+
+def _clip(number: int, source: str, stem: str, speaker: str, split: str = "train") -> Clip:
+    return Clip(
+        path=Path(f"{number}.opus"),
+        split=split,
+        role="speech",
+        label="",
+        source=source,
+        original_path=f"somewhere/{number % 2}/{stem}.wav",
+        speaker=speaker,
+        licence="",
+        duration_s=1.0,
+    )
+
+
+CLIPS = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b"]),
+        st.sampled_from([f"t{n}" for n in range(12)]),
+        st.sampled_from([f"p{n}" for n in range(8)]),
+        st.sampled_from(["train", "test"]),
+    ),
+    min_size=4,
+    max_size=60,
+)
+
+
+@given(CLIPS, st.integers(0, 100), st.floats(0.1, 0.6))
+def test_no_stem_and_no_voice_is_on_both_sides(
+    rows: list[tuple[str, str, str, str]], seed: int, fraction: float
+) -> None:
+    clips = [_clip(number, *row) for number, row in enumerate(rows)]
+    try:
+        split = split_clips(clips, hold_out=["a/*/t0.wav"], fraction=fraction, seed=seed)
+    except UsageError:
+        return
+    train = [clip for clip in clips if clip.split == "train"]
+    name = dict(zip((clip.path for clip in train), groups(train), strict=True))
+    assert len(split.train) + len(split.validation) == len(train)
+    assert not {name[one.path] for one in split.train} & {name[one.path] for one in split.validation}
+    for one in split.train:
+        assert one.split == "train"
+        for other in split.validation:
+            if one.source == other.source:
+                assert Path(one.original_path).stem != Path(other.original_path).stem
+    assert not any(one.source == "a" and Path(one.original_path).stem == "t0" for one in split.train)
+
+
+@given(st.permutations(range(12)))
+def test_groups_do_not_depend_on_the_order_of_rows(order: list[int]) -> None:
+    clips = [_clip(number, "a", f"t{number // 2}", f"p{number // 3}") for number in range(12)]
+    straight = dict(zip((clip.path for clip in clips), groups(clips), strict=True))
+    shuffled = [clips[place] for place in order]
+    assert dict(zip((clip.path for clip in shuffled), groups(shuffled), strict=True)) == straight
+
+
+def test_a_collection_name_is_not_a_voice() -> None:
+    clips = [_clip(number, "a", f"t{number}", "the collection") for number in range(5)]
+    assert len(set(groups(clips))) == 5
+
+
+def test_reads_what_it_needs(tmp_path: Path) -> None:
+    clips = read_manifest(write_collection(tmp_path, per_kind=4))
+    assert len(clips) == 12
+    assert {clip.split for clip in clips} == {"train", "test"}
+    assert all(clip.path.exists() for clip in clips)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "lacks the column"),
+        ("path,role\na,speech\n", "lacks the column\\(s\\) source"),
+        ("path,role,source\n", "has no rows"),
+        ("path,role,source\na,singing,x\n", "line 2: role is 'singing'"),
+        ("path,role,source,duration_s\na,music,x,long\n", "line 2: duration_s is 'long'"),
+    ],
+)
+def test_a_bad_manifest_is_one_clear_error(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=words):
+        read_manifest(path)
+
+
+def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.csv"):
+        read_manifest(tmp_path / "none.csv")

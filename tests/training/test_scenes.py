@@ -1,0 +1,130 @@
+"""Scenes: labels follow from what is audible, and every class comes in every shape."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_collection import babble, melody
+
+from catalog_tagger.training.bank import Bank, Recording, gate_level_db
+from catalog_tagger.training.scenes import (
+    ABSENT_S,
+    MUSIC,
+    NEITHER,
+    SPEECH,
+    UNKNOWN,
+    Banks,
+    Layer,
+    compose,
+    labels,
+    presence,
+)
+
+
+def _layer(kind: str, start_s: float, end_s: float, *, gain: float = 0.1, length_s: float = 5.0) -> Layer:
+    samples = np.zeros(int(length_s * 16_000), np.float32)
+    samples[int(start_s * 16_000) : int(end_s * 16_000)] = gain
+    active = np.zeros(int(length_s * 100), bool)
+    active[int(start_s * 100) : int(end_s * 100)] = True
+    return Layer(kind, samples, active)
+
+
+def _bank(samples: list[np.ndarray], source: str) -> Bank:
+    pcm = [(one * 32767).astype(np.int16) for one in samples]
+    return Bank([Recording(one, one, -50.0, source, str(index)) for index, one in enumerate(pcm)])
+
+
+@pytest.fixture(scope="module")
+def banks() -> Banks:
+    rng = np.random.default_rng(0)
+    empty = Bank([])
+    return Banks(
+        speech=_bank([babble(rng, 8.0) for _ in range(3)], "s"),
+        respoken=empty,
+        music=_bank([melody(rng, 8.0) for _ in range(3)], "m"),
+        singing=empty,
+        sung=empty,
+        notes=_bank([melody(rng, 1.0) for _ in range(3)], "n"),
+        noise=_bank([0.1 * rng.standard_normal(64_000)], "z"),
+        unknown=empty,
+    )
+
+
+@given(st.floats(0, 10), st.floats(0.1, 2))
+def test_presence_is_certain_or_weightless(audible_s: float, needed_s: float) -> None:
+    target, weight = presence(audible_s, needed_s=needed_s)
+    assert (target, weight) == ((1.0, 1.0) if audible_s >= needed_s else (0.0, 1.0 if audible_s < ABSENT_S else 0.0))
+
+
+@pytest.mark.parametrize(
+    ("layers", "target", "weight"),
+    [
+        ([_layer(SPEECH, 0, 5)], (1, 0), (1, 1)),
+        ([_layer(MUSIC, 0, 5)], (0, 1), (1, 1)),
+        ([_layer(NEITHER, 0, 5)], (0, 0), (1, 1)),
+        ([_layer(UNKNOWN, 0, 5)], (0, 0), (1, 0)),
+        ([_layer(UNKNOWN, 0, 5), _layer(MUSIC, 0, 5)], (0, 1), (1, 1)),
+        ([_layer(SPEECH, 0, 2), _layer(MUSIC, 2, 5)], (1, 1), (1, 1)),
+        ([_layer(SPEECH, 0, 0.2), _layer(MUSIC, 0.2, 5)], (0, 1), (0, 1)),  # a word's beginning: open
+        ([_layer(SPEECH, 0, 4.5), _layer(MUSIC, 4.5, 5)], (1, 0), (1, 0)),  # half a second of music: open
+        ([_layer(SPEECH, 0, 5, gain=0.1), _layer(MUSIC, 0, 5, gain=0.1 * 10 ** (-15 / 20))], (1, 1), (1, 1)),
+        ([_layer(SPEECH, 0, 5, gain=0.1), _layer(MUSIC, 0, 5, gain=0.1 * 10 ** (-30 / 20))], (1, 0), (1, 1)),
+        ([_layer(SPEECH, 0, 0.3, length_s=0.3)], (1, 0), (1, 1)),  # short, and whole
+    ],
+)
+def test_labels_follow_from_what_is_audible(
+    layers: list[Layer], target: tuple[int, int], weight: tuple[int, int]
+) -> None:
+    found = labels(layers)
+    assert found[1] == weight
+    assert all(f == t for f, t, w in zip(found[0], target, weight, strict=True) if w)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32))
+def test_scenes_are_five_seconds_of_16_bits(banks: Banks, seed: int) -> None:
+    scene = compose(banks, np.random.default_rng(seed))
+    assert scene.samples.shape == (80_000,)
+    assert scene.samples.dtype == np.float32
+    assert float(np.abs(scene.samples).max()) <= 1.0
+    steps = scene.samples * 32768
+    assert np.array_equal(steps, np.rint(steps))
+    assert set(scene.target) <= {0.0, 1.0}
+    assert set(scene.weight) <= {0.0, 1.0}
+
+
+def test_same_seed_same_scene(banks: Banks) -> None:
+    one, other = (compose(banks, np.random.default_rng(5)) for _ in range(2))
+    assert np.array_equal(one.samples, other.samples)
+
+
+def test_padding_tells_nothing_about_the_class(banks: Banks) -> None:
+    rng = np.random.default_rng(3)
+    share = {}
+    for recipe in ("speech", "music", "neither"):
+        ends = [np.flatnonzero(compose(banks, rng, recipe=recipe).samples) for _ in range(150)]
+        share[recipe] = np.mean([place.size == 0 or place[-1] < 72_000 for place in ends])
+    assert max(share.values()) - min(share.values()) < 0.25
+    assert min(share.values()) > 0.1
+
+
+def test_mixture_keeps_the_asked_ratio_of_both_labels(banks: Banks) -> None:
+    rng = np.random.default_rng(4)
+    scenes = [compose(banks, rng, recipe="speech+music", ratio_db=0.0) for _ in range(20)]
+    assert sum(scene.target == (1.0, 1.0) for scene in scenes) >= 18
+
+
+@given(st.lists(st.floats(-100, 0), min_size=1, max_size=200))
+def test_gate_is_never_below_the_floor(levels: list[float]) -> None:
+    gate = gate_level_db(np.array(levels), below_loud_db=32.0)
+    assert -65.0 <= gate <= max(-32.0, -65.0)
+
+
+def test_no_source_outweighs_the_others_by_its_length() -> None:
+    short, long = np.zeros(16_000, np.int16), np.zeros(1_600_000, np.int16)
+    bank = Bank([Recording(short, short, -50, "a", "1"), Recording(long, long, -50, "b", "1")])
+    rng = np.random.default_rng(0)
+    drawn = [bank.draw(rng).source for _ in range(2000)]
+    assert 0.15 < drawn.count("a") / 2000 < 0.5

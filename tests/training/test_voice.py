@@ -1,0 +1,68 @@
+"""The vocoder keeps what it should and changes what it is told to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from toy_collection import babble
+
+from catalog_tagger.training.singing import respeak, sing
+from catalog_tagger.training.voice import FRAME_S, analyse, synthesise
+
+
+def _vowel(hertz: float, seconds: float = 1.5) -> np.ndarray:
+    time_s = np.arange(int(seconds * 16_000)) / 16_000
+    weights = [np.exp(-abs(n * hertz - 700) / 500) for n in range(1, 30)]
+    out = sum(w * np.sin(2 * np.pi * n * hertz * time_s) for n, w in enumerate(weights, start=1))
+    return (0.3 * out / np.abs(out).max()).astype(np.float32)
+
+
+@pytest.mark.parametrize("hertz", [85.0, 130.0, 220.0, 400.0])
+def test_pitch_is_found(hertz: float) -> None:
+    voice = analyse(_vowel(hertz))
+    inner = voice.f0_hz[40:-40]
+    assert (inner > 0).all()
+    assert float(np.median(inner)) == pytest.approx(hertz, rel=0.04)
+
+
+def test_noise_has_no_pitch() -> None:
+    noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32) * 0.1
+    assert (analyse(noise).f0_hz > 0).mean() < 0.2
+
+
+@pytest.mark.parametrize("ratio", [0.7, 1.0, 1.5])
+def test_synthesis_sounds_at_the_asked_pitch_and_keeps_the_envelope(ratio: float) -> None:
+    voice = analyse(_vowel(150.0))
+    frames = np.arange(len(voice), dtype=float)
+    made = synthesise(voice, frames, np.full(len(voice), 150.0 * ratio), np.random.default_rng(0), breath=0.0)
+    assert made.dtype == np.float32
+    assert np.isfinite(made).all()
+    again = analyse(made)
+    assert float(np.median(again.f0_hz[40:-40])) == pytest.approx(150.0 * ratio, rel=0.04)
+    peak_hz = np.argmax(again.log_envelope[60:-60].mean(axis=0)) * 16_000 / 1024
+    assert 450 < peak_hz < 950
+
+
+def test_singing_holds_notes_that_speech_does_not() -> None:
+    rng = np.random.default_rng(2)
+    spoken = babble(rng, 5.0).astype(np.float32)
+    sung = sing(spoken, rng, length_s=5.0)
+    assert abs(sung.size / 16_000 - 5.0) < 4.0
+
+    def glide(samples: np.ndarray) -> float:
+        f0_hz = analyse(samples).f0_hz
+        both = (f0_hz[1:] > 0) & (f0_hz[:-1] > 0)
+        return float(np.median(np.abs(np.diff(np.log2(np.maximum(f0_hz, 1))))[both])) / FRAME_S
+
+    assert glide(sung) < glide(spoken)
+
+
+def test_respoken_is_finite_and_loud_enough() -> None:
+    rng = np.random.default_rng(3)
+    made = respeak(babble(rng, 3.0).astype(np.float32), rng)
+    assert np.isfinite(made).all()
+    assert float(np.abs(made).max()) == pytest.approx(0.5, rel=0.01)
+
+
+def test_silence_is_not_sung() -> None:
+    assert sing(np.zeros(32_000, np.float32), np.random.default_rng(0), length_s=3.0).size == 0
