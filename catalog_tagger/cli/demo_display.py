@@ -1,0 +1,62 @@
+"""What ``catalog-tagger demo`` shows: labels beside what was heard, and the SQL that asks for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_PIPE_WIDTH = 120
+
+
+def note(line: str) -> None:
+    """A line for people, beside the results."""
+    click.echo(line, err=True)
+
+
+def comparison_sql(manifest: Path) -> str:
+    """SQL over a warehouse and the catalogue's own manifest; no double quotes, so that a shell can hold it in some.
+
+    A label and a content type that go together are pairs of the list; any other pair differs.
+    """
+    name = str(manifest).replace("'", "''")
+    return f"""
+    select track_id, m.title, m.content_type as label, t.content_type as heard,
+           round(t.content_confidence, 2) as confidence, coalesce(t.error_code, t.status) as status,
+           (label, heard) not in (('music', 'music'), ('audiobook', 'speech'), ('podcast', 'speech'),
+                                  ('podcast', 'mixed'), ('sound effect', 'other')) as differs
+    from read_csv('{name}', all_varchar = true) m left join tracks t using (track_id)
+    order by track_id"""  # noqa: S608  the user's own file, its quotes doubled
+
+
+def show_comparison(rows: Sequence[Mapping[str, Any]], *, wrong_labels: Sequence[str]) -> None:
+    """A row per track, those whose label differs from what was heard marked, and how many were wrong indeed."""
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    for heading in ("track", "title", "label", "heard"):
+        table.add_column(heading)
+    table.add_column("confidence", justify="right")
+    table.add_column("status")
+    table.add_column("")
+    found = {str(row["track_id"]) for row in rows if row["heard"] is not None and row["differs"]}
+    for row in rows:
+        confidence = row["confidence"]
+        table.add_row(
+            *(Text(row[key] or "") for key in ("track_id", "title", "label", "heard")),
+            "" if confidence is None else f"{confidence:.2f}",
+            Text(row["status"] or "not tagged"),
+            "label differs" if row["track_id"] in found else "",
+            style="red" if row["heard"] is None else "bold yellow" if row["track_id"] in found else None,
+        )
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    console.print(table)
+    right = found & set(wrong_labels)
+    console.print(
+        f"\n[bold]{len(right)} of {len(wrong_labels)} wrong labels found[/bold] by listening; "
+        f"right ones doubted: {len(found - right)}\n"
+    )
