@@ -1,0 +1,386 @@
+"""Bytes of any allowed audio file to mono 16 kHz samples, streamed; the only place that knows codecs.
+
+Input is hostile: it is always read through a Python file object, so FFmpeg never opens a name; the
+demuxer must be in `CONTAINERS` and the decoder in `CODECS`, whatever the file is called; no protocol
+is allowed, so a playlist cannot reach a file or an address.
+
+Samples leave as int16 at 16 kHz. One rounding, `seconds_to_samples`, ties time to samples, and a
+segment is 5 s of them:
+
+    samples  0        80000     160000   n = 191000
+             |---------|---------|---x.....|
+    segment  0         1         2   ^ end_s = 11.9375; zeros fill the rest for the classifier
+                                       (a tail under 0.25 s, such as a codec's padding, makes no segment
+                                       of its own unless it is the whole track)
+
+Failure rule: whatever is wrong with the bytes ends as one `AudioError` with a quarantine code.
+Damaged packets are skipped, as players do; a file whose own headers announce more than it holds
+is `truncated` when under 90 % of it decodes, and nothing of it counts.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final, TypeAlias
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+
+from catalog_tagger.errors import AudioError
+
+SAMPLE_RATE_HZ: Final = 16000
+SEGMENT_S: Final = 5.0
+SEGMENT_SAMPLES: Final = 80000
+MIN_TAIL_SAMPLES: Final = 4000
+#: a whole number of segments: what is decoded, moved and held at a time
+BLOCK_S: Final = 120.0
+#: shorter audio than this share of what the headers announce counts as truncated
+WHOLE_SHARE: Final = 0.9
+
+#: FFmpeg's demuxers that may open a track.
+CONTAINERS: Final = ("mp3", "aac", "mov", "flac", "ogg", "wav", "w64", "aiff", "asf")
+#: FFmpeg's decoders that may run; anything else in the file, cover pictures too, is left alone.
+CODECS: Final = (
+    *("mp1float", "mp2float", "mp3float", "mp1", "mp2", "mp3", "aac", "aac_fixed", "alac", "flac", "vorbis", "opus"),
+    *("libopus", "wmav1", "wmav2", "wmapro", "wmalossless", "wmavoice", "adpcm_ms", "adpcm_ima_wav"),
+    *("pcm_mulaw", "pcm_alaw", "pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be"),
+    *("pcm_s32le", "pcm_s32be", "pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
+)
+
+Pcm: TypeAlias = npt.NDArray[np.int16]
+AudioSource: TypeAlias = "bytes | str | PathLike[str] | IO[bytes]"
+
+
+def seconds_to_samples(seconds: float) -> int:
+    """Sample at 16 kHz nearest to a time, halves up: the only rounding between the two."""
+    return math.floor(seconds * SAMPLE_RATE_HZ + 0.5)
+
+
+def segment_count(n_samples: int, *, continued: bool = False) -> int:
+    """Segments of `n_samples` samples at 16 kHz, by the rule in the module's docstring.
+
+    `continued` says that segments of the same track came before, as in a later block.
+    """
+    whole, tail = divmod(n_samples, SEGMENT_SAMPLES)
+    return whole + (tail >= MIN_TAIL_SAMPLES or (whole == 0 and tail > 0 and not continued))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamInfo:
+    """What the headers of a track say."""
+
+    container: str
+    """FFmpeg's name of the demuxer."""
+    codec: str
+    """FFmpeg's canonical name of the codec: mp3, aac, alac, flac, vorbis, opus, pcm_s16le, wmav2, ..."""
+    sample_rate_hz: int
+    channels: int
+    announced_s: float | None
+    """Duration by the headers; None where they hold a guess from the bit rate or nothing."""
+
+
+class AudioStream:
+    """One opened track: its `info`, then its samples as `blocks` or as `window`.
+
+    Parameters
+    ----------
+    source
+        The bytes, a path, or a binary file object with ``read`` and ``seek``.
+    max_duration_s
+        Decoding more than this ends in `AudioError` ``too_long``.
+
+    Raises
+    ------
+    AudioError
+        Codes ``empty``, ``not_audio``, ``no_audio_stream``, ``unsupported_codec`` on opening.
+    OSError
+        A path that cannot be read.
+    """
+
+    def __init__(self, source: AudioSource, *, max_duration_s: float = math.inf) -> None:
+        self._file, self._owns_file = _as_file(source)
+        self._max_samples = max_duration_s * SAMPLE_RATE_HZ
+        self.decoded_samples = 0
+        try:
+            self._container, self._stream = _open(self._file)
+            self.info = _describe(self._container, self._stream, self._file)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> AudioStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the decoder, and of the file where it was opened here."""
+        if hasattr(self, "_container"):
+            self._container.close()
+        if self._owns_file:
+            self._file.close()
+
+    def blocks(self, *, block_s: float = BLOCK_S) -> Iterator[Pcm]:
+        """The whole track from its start, in blocks of `block_s` (the last one shorter, never empty).
+
+        Raises
+        ------
+        AudioError
+            Codes ``no_samples``, ``truncated``, ``too_long``, ``decode_failed``, the last three after
+            the blocks that could be had.
+        """
+        size = seconds_to_samples(block_s)
+        held: list[Pcm] = []
+        n_held = 0
+        for _, piece in _resampled(self._container, self._stream):
+            held.append(piece)
+            n_held += len(piece)
+            self.decoded_samples += len(piece)
+            if self.decoded_samples > self._max_samples:
+                raise AudioError("too_long", f"more than {self._max_samples / SAMPLE_RATE_HZ:.0f} s of audio")
+            if n_held >= size:
+                joined = np.concatenate(held)
+                whole = n_held - n_held % size
+                yield from (joined[i : i + size] for i in range(0, whole, size))
+                held, n_held = [joined[whole:]], n_held - whole
+        self._check_whole()
+        if n_held:
+            yield np.concatenate(held)
+
+    def window(self, start_s: float, *, length_s: float = SEGMENT_S) -> Pcm:
+        """Samples of ``[start_s, start_s + length_s)`` by seeking; shorter at the track's end, empty beyond it.
+
+        The samples differ from those of `blocks` by the phase of the resampler, less than one
+        sample in time, and by a codec's state at the seek point, which a lead-in of 0.25 s settles.
+        """
+        first, want = seconds_to_samples(start_s), seconds_to_samples(length_s)
+        lead_in_s = max(0.0, start_s - 0.25)
+        try:
+            self._container.seek(int(lead_in_s * av.time_base), backward=True)
+        except av.error.FFmpegError as error:
+            raise AudioError("decode_failed", f"cannot seek to {start_s:.1f} s: {_say(error)}") from error
+        out = np.zeros(want, dtype=np.int16)
+        filled = 0
+        for at, piece in _resampled(self._container, self._stream):
+            begin = at - first
+            source = piece[max(0, -begin) : max(0, want - begin)]
+            begin = max(0, begin)
+            out[begin : begin + len(source)] = source
+            filled = max(filled, begin + len(source)) if len(source) else filled
+            if at + len(piece) >= first + want:
+                break
+        return out[:filled]
+
+    def _check_whole(self) -> None:
+        announced = self.info.announced_s
+        got_s = self.decoded_samples / SAMPLE_RATE_HZ
+        if self.decoded_samples == 0:
+            raise AudioError("no_samples", f"the {self.info.codec} stream decodes to nothing")
+        if announced is not None and announced - got_s > 1.0 and got_s < WHOLE_SHARE * announced:
+            raise AudioError("truncated", f"ends after {got_s:.1f} s of the {announced:.1f} s its headers announce")
+
+
+def read_pcm(source: AudioSource, *, max_duration_s: float = math.inf) -> Pcm:
+    """Decode a whole track.
+
+    Returns
+    -------
+    ndarray
+        Shape (samples,), int16, mono, 16 kHz.
+
+    Raises
+    ------
+    AudioError
+        As `AudioStream` and `AudioStream.blocks`.
+    """
+    with AudioStream(source, max_duration_s=max_duration_s) as stream:
+        return np.concatenate(list(stream.blocks()))
+
+
+def pcm_to_float(pcm: Pcm) -> npt.NDArray[np.float32]:
+    """int16 samples as float32 in [-1, 1): what front ends take."""
+    return np.multiply(pcm, 1.0 / 32768.0, dtype=np.float32)
+
+
+def cut_segments(pcm: Pcm, *, continued: bool = False) -> Pcm:
+    """Cut samples into 5 s segments, zeros after the last sample.
+
+    Parameters
+    ----------
+    pcm
+        Shape (samples,): a whole track or a block that starts on a segment's boundary.
+    continued
+        Whether segments of the same track came before.
+
+    Returns
+    -------
+    ndarray
+        Shape (`segment_count`, 80000), int16.
+    """
+    count = segment_count(len(pcm), continued=continued)
+    if count * SEGMENT_SAMPLES == len(pcm):
+        return pcm.reshape(count, SEGMENT_SAMPLES)
+    out = np.zeros(count * SEGMENT_SAMPLES, dtype=np.int16)
+    kept = min(len(pcm), len(out))
+    out[:kept] = pcm[:kept]
+    return out.reshape(count, SEGMENT_SAMPLES)
+
+
+def _as_file(source: AudioSource) -> tuple[IO[bytes], bool]:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return io.BytesIO(source), True
+    if isinstance(source, (str, PathLike)):
+        return Path(source).open("rb"), True
+    return source, False
+
+
+def _open(file: IO[bytes]) -> tuple[Any, Any]:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if size == 0:
+        raise AudioError("empty", "the file has no bytes")
+    # protocol_whitelist must name something to be honoured; no protocol has this name
+    options = {
+        "format_whitelist": ",".join(CONTAINERS),
+        "codec_whitelist": ",".join(CODECS),
+        "protocol_whitelist": "none",
+    }
+    try:
+        container = av.open(file, mode="r", container_options=options, metadata_errors="replace", buffer_size=1 << 16)
+    except (av.error.FFmpegError, ValueError) as error:
+        file.seek(0)
+        if file.read(8)[4:] == b"ftyp":
+            raise AudioError("truncated", f"an MP4 file of {size} bytes without its index (moov)") from error
+        raise AudioError("not_audio", f"{size} bytes, but no allowed audio container: {_say(error)}") from error
+    if not container.streams.audio:
+        container.close()
+        raise AudioError("no_audio_stream", f"a {container.format.name} file without an audio stream")
+    stream = container.streams.audio[0]
+    codec = stream.codec_context
+    if codec is None or codec.name not in CODECS:
+        container.close()
+        raise AudioError("unsupported_codec", f"codec {codec.name if codec else 'unknown'!r} is not allowed")
+    codec.thread_count = 1  # one process decodes one track; more threads only contend
+    return container, stream
+
+
+def _describe(container: Any, stream: Any, file: IO[bytes]) -> StreamInfo:
+    name = container.format.name
+    announced: float | None = None
+    if stream.duration is not None:
+        announced = float(stream.duration * stream.time_base)
+    elif container.duration is not None:
+        announced = container.duration / av.time_base
+    if announced is not None and (name == "aac" or (name == "mp3" and not _has_frame_count(file))):
+        announced = None  # a guess from the bit rate of the first frames
+    elif announced is not None and name == "wav":
+        announced = _riff_seconds(file)  # FFmpeg may have cut it to the bytes that are there
+    return StreamInfo(
+        container=name,
+        codec=stream.codec_context.codec.canonical_name,
+        sample_rate_hz=int(stream.codec_context.sample_rate or 0),
+        channels=int(stream.codec_context.channels or 0),
+        announced_s=announced if announced is not None and announced > 0 else None,
+    )
+
+
+def _has_frame_count(file: IO[bytes]) -> bool:
+    """Whether an MP3 file's first frame carries a Xing, Info or VBRI header, read past its ID3v2 tag."""
+    here = file.tell()
+    try:
+        file.seek(0)
+        head = file.read(10)
+        skip = 0
+        if head[:3] == b"ID3" and len(head) == 10:
+            skip = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        file.seek(skip)
+        first = file.read(4096)
+    finally:
+        file.seek(here)
+    return any(tag in first for tag in (b"Xing", b"Info", b"VBRI"))
+
+
+def _riff_seconds(file: IO[bytes]) -> float | None:
+    """Duration by the fmt and data chunks of a RIFF file; None where they leave it open (a live recording)."""
+    here = file.tell()
+    try:
+        file.seek(12)
+        byte_rate = 0
+        for _ in range(64):
+            head = file.read(8)
+            size = int.from_bytes(head[4:], "little")
+            if head[:4] == b"fmt ":
+                byte_rate = int.from_bytes(file.read(12)[8:], "little")
+                file.seek(-12, io.SEEK_CUR)
+            elif head[:4] == b"data":
+                return size / byte_rate if byte_rate and 0 < size < 2**32 - 1 - 2**16 else None
+            if len(head) < 8:
+                return None
+            file.seek(size + size % 2, io.SEEK_CUR)
+    finally:
+        file.seek(here)
+    return None
+
+
+def _resampled(container: Any, stream: Any) -> Iterator[tuple[int, Pcm]]:
+    """(position at 16 kHz by the stream's clock, samples) of every piece from the present read position on."""
+    origin = stream.start_time or 0  # a codec's delay puts the first sample's clock off zero
+    resampler: Any = None
+    shape: tuple[object, ...] = ()
+    position = 0
+    failures = 0
+    started = False
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError as error:
+                failures += 1
+                if failures > 100 and not started:
+                    raise AudioError("decode_failed", f"100 packets and no sound: {_say(error)}") from error
+                continue
+            for frame in frames:
+                now = (frame.format.name, frame.layout.name, frame.sample_rate)
+                if now != shape:  # chained or spliced streams change their format on the way
+                    if resampler is not None:
+                        for piece in _flush(resampler):
+                            yield position, piece
+                            position += len(piece)
+                    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+                    shape = now
+                if not started:
+                    started = True
+                    if frame.pts is not None:
+                        position = seconds_to_samples(float((frame.pts - origin) * frame.time_base))
+                frame.pts = None  # gaps in the clock must not become gaps or repeats in the samples
+                for out in resampler.resample(frame):
+                    piece = out.to_ndarray()[0]
+                    yield position, piece
+                    position += len(piece)
+    except av.error.FFmpegError as error:
+        if not started:
+            raise AudioError("decode_failed", f"nothing could be decoded: {_say(error)}") from error
+    if resampler is not None:  # with large frames, up to 4 s of the end are held until this
+        for piece in _flush(resampler):
+            yield position, piece
+            position += len(piece)
+
+
+def _flush(resampler: Any) -> list[Pcm]:
+    return [out.to_ndarray()[0] for out in resampler.resample(None)]
+
+
+def _say(error: Exception) -> str:
+    """FFmpeg's reason alone: its messages carry the name of the file object."""
+    return str(getattr(error, "strerror", None) or error).split("; ", maxsplit=1)[0]
