@@ -1,0 +1,177 @@
+"""How a run's files become visible, whole or not at all.
+
+Layout of a warehouse::
+
+    runs/<run>/job.json        written first: source, bundles and shard sizes of the run
+    runs/<run>/plan.parquet    the planned tracks, one row group per work shard
+    segments/run_id=<run>/<shard>.parquet
+    tracks/run_id=<run>/<shard>.parquet     written after the other tables: its presence ends the shard
+    runs/<run>/manifest.json   written last: counts, and every file with its rows and size
+
+A file's name is made of its shard alone and it is put whole, so a retry replaces it with the same
+rows. A run without ``manifest.json`` does not exist for readers. The footer of a ``tracks`` file
+carries the shard's summary under the key ``catalog_tagger``, so that a resumed run can account for
+shards it did not do.
+
+Failure rule: whatever dies, finished shards stay and nothing half-written can be read; what an
+unfinished shard left behind is overwritten by its retry.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from catalog_tagger.errors import StorageError
+from catalog_tagger.storage import Store
+from catalog_tagger.tables.schemas import TABLES
+
+_FOOTER_KEY: Final = b"catalog_tagger"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """One committed Parquet file."""
+
+    table: str
+    name: str
+    """Relative to the warehouse."""
+    rows: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSummary:
+    """What one work shard came to."""
+
+    shard: str
+    tracks: int
+    tagged: int
+    quarantined: int
+    segments: int
+    audio_s: float
+    quarantined_by_code: dict[str, int] = field(default_factory=dict)
+    worker: str = ""
+    """Node, process, device and GPU ids of the actor that did it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunManifest:
+    """A committed run, as ``manifest.json`` holds it."""
+
+    run_id: str
+    started_at: str
+    committed_at: str
+    source: str
+    bundles: list[str]
+    versions: dict[str, str]
+    config: dict[str, Any]
+    tracks: int
+    tagged: int
+    quarantined: int
+    segments: int
+    audio_s: float
+    wall_s: float
+    up_to_date: int
+    """Tracks of the source that were not planned because their current row was still valid."""
+    quarantined_by_code: dict[str, int]
+    workers: dict[str, int]
+    """Worker -> shards it did."""
+    files: list[FileEntry]
+
+    def to_json(self) -> bytes:
+        """The file's bytes."""
+        return json.dumps(asdict(self), indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, *, place: str) -> RunManifest:
+        """Read the file back.
+
+        Raises
+        ------
+        StorageError
+            The bytes are not a manifest of this product.
+        """
+        try:
+            content = json.loads(data)
+            content["files"] = [FileEntry(**entry) for entry in content["files"]]
+            return cls(**content)
+        except (ValueError, TypeError, KeyError) as error:
+            raise StorageError(f"{place}: not a run manifest ({error}); restore or remove the file") from error
+
+
+def run_folder(run_id: str) -> str:
+    """Folder of a run's own files, relative to the warehouse."""
+    return f"runs/{run_id}"
+
+
+def table_file(table: str, run_id: str, shard: str) -> str:
+    """Name of a shard's file of one table, relative to the warehouse."""
+    return f"{table}/run_id={run_id}/{shard}.parquet"
+
+
+def write_shard(store: Store, *, run_id: str, summary: ShardSummary, tables: dict[str, pa.Table]) -> list[FileEntry]:
+    """Write a shard's rows, ``tracks`` last, since its file is what ends the shard."""
+    entries = []
+    for table in sorted(TABLES, key=lambda name: name == "tracks"):
+        rows = tables[table].cast(TABLES[table])
+        metadata = dict(rows.schema.metadata or {})
+        metadata[_FOOTER_KEY] = json.dumps(asdict(summary)).encode()
+        buffer = io.BytesIO()
+        pq.write_table(rows.replace_schema_metadata(metadata), buffer, compression="zstd")
+        name = table_file(table, run_id, summary.shard)
+        store.write(name, buffer.getbuffer())
+        entries.append(FileEntry(table=table, name=name, rows=rows.num_rows, size_bytes=buffer.tell()))
+    return entries
+
+
+def finished_shards(store: Store, run_id: str) -> list[str]:
+    """Names of the shards that a run has ended."""
+    files = store.children(f"tracks/run_id={run_id}")
+    return [name.removesuffix(".parquet") for name in files if name.endswith(".parquet")]
+
+
+def read_shard(store: Store, run_id: str, shard: str) -> tuple[ShardSummary, list[FileEntry]]:
+    """Account for a finished shard from the footers of its files."""
+    entries, summary = [], None
+    for table in TABLES:
+        name = table_file(table, run_id, shard)
+        with store.open(name) as file:
+            size = file.seek(0, io.SEEK_END)
+            footer = pq.ParquetFile(file).metadata
+        summary = ShardSummary(**json.loads(footer.metadata[_FOOTER_KEY]))
+        entries.append(FileEntry(table=table, name=name, rows=footer.num_rows, size_bytes=size))
+    if summary is None:
+        raise StorageError(f"{store.uri}: shard {shard} of run {run_id} has no tables")
+    return summary, entries
+
+
+def commit_run(store: Store, manifest: RunManifest) -> None:
+    """Make a run visible."""
+    store.write(f"{run_folder(manifest.run_id)}/manifest.json", manifest.to_json())
+
+
+def read_manifest(store: Store, run_id: str) -> RunManifest | None:
+    """A committed run; None where the run is unfinished or unknown."""
+    name = f"{run_folder(run_id)}/manifest.json"
+    try:
+        return RunManifest.from_json(store.read(name), place=store.uri_of(name))
+    except FileNotFoundError:
+        return None
+
+
+def committed_runs(store: Store) -> list[RunManifest]:
+    """Every committed run, oldest commit first."""
+    found = (read_manifest(store, run_id) for run_id in store.children("runs"))
+    return sorted((run for run in found if run is not None), key=lambda run: (run.committed_at, run.run_id))
+
+
+def unfinished_runs(store: Store) -> list[str]:
+    """Runs that were started and neither committed nor removed."""
+    contents = ((run_id, store.children(run_folder(run_id))) for run_id in store.children("runs"))
+    return [run_id for run_id, names in contents if "job.json" in names and "manifest.json" not in names]

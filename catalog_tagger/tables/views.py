@@ -1,0 +1,97 @@
+"""The warehouse as SQL: which rows are current, and an embedded DuckDB that sees them.
+
+Views:
+
+- ``tracks_history``, ``segments_history``: every committed row;
+- ``tracks``: the newest committed row of each track, by ``tagged_at``, then ``run_id``;
+- ``segments``: the rows that belong to those;
+- ``runs``: one row per committed run.
+
+Only files listed in a run's ``manifest.json`` are read, so a run in progress is invisible.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from catalog_tagger.errors import UsageError
+from catalog_tagger.storage import Store
+from catalog_tagger.tables.commit import RunManifest, committed_runs
+from catalog_tagger.tables.schemas import TABLES
+
+#: The rule of "current", the only place that states it.
+CURRENT_TRACKS_SQL: Final = (
+    "SELECT * FROM tracks_history "
+    "QUALIFY row_number() OVER (PARTITION BY track_id ORDER BY tagged_at DESC, run_id DESC) = 1"
+)
+CURRENT_SEGMENTS_SQL: Final = "SELECT s.* FROM segments_history s SEMI JOIN tracks t USING (track_id, run_id)"
+
+_RUNS: Final = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("started_at", pa.string()),
+        ("committed_at", pa.string()),
+        ("source", pa.string()),
+        ("bundles", pa.list_(pa.string())),
+        ("tracks", pa.int64()),
+        ("tagged", pa.int64()),
+        ("quarantined", pa.int64()),
+        ("up_to_date", pa.int64()),
+        ("segments", pa.int64()),
+        ("audio_s", pa.float64()),
+        ("wall_s", pa.float64()),
+    ]
+)
+
+
+def connect(warehouse: Store) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with the views above.
+
+    Raises
+    ------
+    UsageError
+        There is no warehouse at that place.
+    """
+    runs = committed_runs(warehouse)
+    if not runs and not warehouse.children("runs"):
+        raise UsageError(f"{warehouse.uri}: no warehouse here; make one with: catalog-tagger tag SOURCE --warehouse W")
+    connection = duckdb.connect()
+    if not warehouse.is_local:
+        connection.register_filesystem(warehouse.fs)
+    for table, schema in TABLES.items():
+        files = [warehouse.uri_of(entry.name) for run in runs for entry in run.files if entry.table == table]
+        if files:
+            rows = connection.read_parquet(files, hive_partitioning=False, union_by_name=True)
+            rows.create_view(f"{table}_history")
+        else:
+            connection.register(f"{table}_history", schema.empty_table())
+    connection.execute(f"CREATE VIEW tracks AS {CURRENT_TRACKS_SQL}")
+    connection.execute(f"CREATE VIEW segments AS {CURRENT_SEGMENTS_SQL}")
+    connection.register("runs", _runs_table(runs))
+    return connection
+
+
+def query(warehouse: Store, sql: str) -> pa.Table:
+    """Run one statement over the views.
+
+    Raises
+    ------
+    UsageError
+        DuckDB does not accept the statement; the message is DuckDB's.
+    """
+    with connect(warehouse) as connection:
+        try:
+            return connection.sql(sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise UsageError(str(error)) from error
+        except AttributeError:
+            raise UsageError(f"the statement returns no rows: {json.dumps(sql)}; use a SELECT") from None
+
+
+def _runs_table(runs: list[RunManifest]) -> pa.Table:
+    rows: list[dict[str, Any]] = [{name: getattr(run, name) for name in _RUNS.names} for run in runs]
+    return pa.Table.from_pylist(rows, schema=_RUNS)
