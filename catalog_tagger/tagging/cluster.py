@@ -1,0 +1,112 @@
+"""Ray as the job uses it: connecting, sizes, and the settings that long shards need."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+# read by Ray when it is imported or started: say nothing to the outside, leave GPUs as they are set
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+import ray.data
+from ray.util.annotations import RayDeprecationWarning
+
+from catalog_tagger.errors import RunError
+
+_LOCAL_OBJECT_STORE_BYTES: Final = 10**9
+_NEVER_S: Final = 10**9
+#: times that a shard is done again after its actor died
+_SHARD_RETRIES: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSize:
+    """What the cluster offers now."""
+
+    cpus: int
+    gpus: int
+    nodes: int
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[ClusterSize]:
+    """Use the given cluster, the one of ``RAY_ADDRESS``, or a local one that ends with the block.
+
+    Raises
+    ------
+    RunError
+        The cluster cannot be reached.
+    """
+    started = not ray.is_initialized()
+    if started:
+        _start(address)
+    try:
+        resources = ray.cluster_resources()
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        yield ClusterSize(
+            cpus=max(1, int(resources.get("CPU", 1))), gpus=int(resources.get("GPU", 0)), nodes=max(1, len(alive))
+        )
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _start(address: str | None) -> None:
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address or os.environ.get("RAY_ADDRESS"):
+        options["address"] = address
+    else:
+        options |= {"include_dashboard": False, "object_store_memory": _LOCAL_OBJECT_STORE_BYTES}
+    try:
+        ray.init(**options)
+    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
+        where = address or os.environ.get("RAY_ADDRESS") or "a local cluster"
+        raise RunError(f"Ray: cannot use {where}: {error}") from error
+
+
+def map_shards(
+    shards: list[dict[str, Any]], worker: type, *, arguments: tuple[Any, ...], gpus: int, actors: tuple[int, int]
+) -> Iterator[dict[str, Any]]:
+    """Run `worker` over shards on a pool of actors; yields status rows as shards end.
+
+    Parameters
+    ----------
+    shards
+        One row per work shard.
+    worker
+        Class whose instances map a batch of one row to a batch of status rows.
+    gpus
+        0, or 1: every actor owns one GPU.
+    actors
+        Fewest and most actors.
+    """
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = _NEVER_S  # one shard of long tracks may take hours
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the job reports errors itself
+    rows = ray.data.from_items(shards, override_num_blocks=len(shards))
+    with warnings.catch_warnings():
+        # the bound has no other spelling yet: by default a shard that kills its actor is tried for ever
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        status = rows.map_batches(
+            worker,
+            fn_constructor_args=arguments,
+            batch_size=1,
+            batch_format="numpy",
+            # one shard at a time: with more, the actor that is ready first takes them all
+            compute=ray.data.ActorPoolStrategy(min_size=actors[0], max_size=actors[1], max_tasks_in_flight_per_actor=1),
+            # exactly no CPU: decoders are nested tasks, and an actor that holds a CPU can starve them
+            num_cpus=0,
+            num_gpus=gpus or None,
+            max_restarts=-1,
+            max_task_retries=_SHARD_RETRIES,
+        )
+    yield from status.iter_rows()

@@ -1,0 +1,113 @@
+"""The configuration of a tagging job, shared by the command line and ``ray job submit``.
+
+A YAML file holds the same keys as `TagConfig`; unknown keys and bad values are refused before
+anything is started.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from catalog_tagger.errors import UsageError
+
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def new_run_id() -> str:
+    """A run's default name: its start time in UTC, so that names sort by time."""
+    return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+
+
+class TagConfig(BaseModel):
+    """One tagging job; only `source` and `warehouse` are needed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(min_length=1, description="folder, s3:// prefix, manifest (.csv, .parquet) or tar files")
+    warehouse: str = Field(min_length=1, description="folder or s3:// prefix of the tables")
+    run_id: str = Field(default_factory=new_run_id, description="name of the run; the same name resumes it")
+    bundles: tuple[str, ...] = Field(default=("speech_music",), min_length=1, description="bundles to run, by name")
+    shard_tracks: int = Field(default=4000, ge=1, description="most tracks of a work shard")
+    shard_bytes: int = Field(default=2**30, ge=1, description="most bytes of encoded audio of a work shard")
+    max_duration_s: float = Field(default=24 * 3600.0, gt=0, description="longer tracks are quarantined")
+    batch_segments: int | None = Field(default=None, ge=1, description="segments per forward pass")
+    min_actors: int = Field(default=1, ge=1, description="fewest tagging actors")
+    max_actors: int | None = Field(default=None, ge=1, description="most tagging actors; by default one per GPU")
+    decoders: int | None = Field(default=None, ge=1, description="most tracks in flight; by default one per CPU")
+    ray_address: str | None = Field(
+        default=None, description="Ray cluster to use; by default RAY_ADDRESS or a local one"
+    )
+
+    @field_validator("source", "warehouse")
+    @classmethod
+    def _is_absolute(cls, value: str) -> str:
+        """Local paths are made absolute, so that a run can be resumed from anywhere."""
+        if "://" in value and not value.startswith("file://"):
+            return value
+        return os.path.abspath(os.path.expanduser(value.removeprefix("file://")))  # noqa: PTH100, PTH111 - keeps patterns
+
+    @field_validator("run_id")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if not _RUN_ID.fullmatch(value):
+            raise ValueError("use 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit")
+        return value
+
+
+def make_config(**values: Any) -> TagConfig:
+    """A `TagConfig` from keyword arguments; None stands for "not given".
+
+    Raises
+    ------
+    UsageError
+        A value is not allowed.
+    """
+    return _validated({key: value for key, value in values.items() if value is not None}, place="")
+
+
+def load_config(path: str | PathLike[str], *, overrides: Mapping[str, Any] | None = None) -> TagConfig:
+    """Read a job's YAML file; a relative `source` or `warehouse` is relative to the working directory.
+
+    `overrides` replace keys of the file, and a null key counts as not given.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, is not a mapping, or holds an unknown key or a bad value.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the configuration: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a YAML file: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: expected keys and values, such as 'source: s3://bucket/audio'")
+    values = {str(key): value for key, value in {**content, **(overrides or {})}.items() if value is not None}
+    return _validated(values, place=f"{path}: ")
+
+
+def _validated(values: dict[str, Any], *, place: str) -> TagConfig:
+    try:
+        return TagConfig.model_validate(values)
+    except ValidationError as error:
+        known = ", ".join(TagConfig.model_fields)
+        lines = []
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"])
+            if problem["type"] == "extra_forbidden":
+                lines.append(f"{place}unknown key {key!r}; known keys: {known}")
+            elif problem["type"] == "missing":
+                lines.append(f"{place}{key} is missing")
+            else:
+                lines.append(f"{place}{key}: {problem['msg']} (given: {problem['input']!r})")
+        raise UsageError("\n".join(lines)) from None
