@@ -1,0 +1,94 @@
+"""The command ``catalog-tagger``.
+
+Commands are modules of this package, imported when they are called, so that ``--help`` starts at
+once. Exit codes are in `catalog_tagger.errors`: 0 done, 1 failed, 2 bad usage, 3 done with
+quarantined tracks, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Final
+
+import click
+
+from catalog_tagger._version import __version__
+from catalog_tagger.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, CatalogTaggerError
+
+#: command -> its one line of help, known without importing it
+COMMANDS: Final = {
+    "tag": "Tag a folder, bucket, manifest or tar files into a warehouse.",
+    "sql": "Ask the warehouse's tables in SQL.",
+    "bundles": "List the models that ship, or show one's card.",
+    "train": "Train a bundle from a configuration file.",
+    "demo": "Make a small catalogue, tag it and show what was found.",
+}
+
+
+class _Lazy(click.Group):
+    """A group whose commands are imported when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"catalog_tagger.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; commands: {', '.join(COMMANDS)}"
+            ctx.fail(f"no command {args[0]!r}{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="catalog-tagger")
+def cli() -> None:
+    """Listen to an audio catalogue and write what is music and what is speech as Parquet tables.
+
+    \b
+    Examples:
+      catalog-tagger tag ~/Music --warehouse tags
+      catalog-tagger tag s3://bucket/audio --warehouse s3://bucket/tags
+      catalog-tagger sql tags "select content_type, count(*) from tracks group by 1"
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code; errors a user can mend are one message."""
+    signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's stop is an interruption like Ctrl-C
+    try:
+        code = cli.main(args=arguments, prog_name="catalog-tagger", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = EXIT_OK
+    except click.ClickException as error:
+        error.show()
+        code = EXIT_USAGE
+    except CatalogTaggerError as error:
+        click.echo(f"catalog-tagger: {error}", err=True)
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        code = EXIT_INTERRUPTED
+    sys.exit(code if isinstance(code, int) else EXIT_OK)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,188 @@
+"""What commands show: for people on a terminal, or one JSON document for machines.
+
+Results go to standard output, progress and notes to standard error, so that ``--json`` can be piped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from catalog_tagger.tagging.job import RunResult
+    from catalog_tagger.tagging.progress import Progress as RunProgress
+
+_MOST_ROWS = 1000
+_LINE_EVERY_S = 10.0
+_FIRST_QUESTION = "select content_type, count(*) from tracks group by 1"
+_PIPE_WIDTH = 1000  # nothing is cut where no terminal sets a width
+
+
+def clock(seconds: float | None) -> str:
+    """Seconds as h:mm:ss; a dash for None."""
+    if seconds is None:
+        return "-:--:--"
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def show_json(content: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(content, indent=1, default=str) + "\n")
+
+
+def show_rows(rows: pa.Table, *, as_json: bool) -> None:
+    """Rows of a query as a table, or as a JSON list of objects."""
+    if as_json:
+        show_json(rows.to_pylist())
+        return
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    for field in rows.schema:
+        numeric = str(field.type).startswith(("int", "uint", "float", "double", "decimal", "halffloat"))
+        table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows.slice(0, _MOST_ROWS).to_pylist():
+        table.add_row(*(_cell(value) for value in row.values()))
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console.print(table)
+    if rows.num_rows > _MOST_ROWS:
+        console.print(f"... {rows.num_rows - _MOST_ROWS} more rows; use LIMIT, or --json for all")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def ray_noise_filtered() -> Iterator[None]:
+    """Keep one line of Ray's C++ side off the terminal: it calls every restartable actor an error.
+
+    It writes to file descriptor 2 past Python, so the descriptor is read through a pipe while the
+    block runs; Python's own standard error stays connected as it is, everything else passes.
+    """
+    noise = b"has constructor arguments in the object store and max_restarts"
+    real = os.dup(2)
+    python_stderr = sys.stderr
+    reading, writing = os.pipe()
+
+    def forward() -> None:
+        with os.fdopen(reading, "rb") as lines:
+            for line in lines:
+                if noise not in line:
+                    os.write(real, line)
+
+    thread = threading.Thread(target=forward, name="stderr", daemon=True)
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(real), "w", buffering=1)
+    os.dup2(writing, 2)
+    os.close(writing)
+    thread.start()
+    try:
+        yield
+    finally:
+        sys.stderr.close()
+        sys.stderr = python_stderr
+        os.dup2(real, 2)  # the last writing end closes, and the thread ends with the pipe
+        thread.join(timeout=5)
+        os.close(real)
+
+
+class RunDisplay:
+    """A run's live progress on standard error: a bar on a terminal, else a line every ten seconds."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._last_line_s = 0.0
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(bar_width=24),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[line]}"),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("tagging", total=None, line="starting")
+
+    def __enter__(self) -> RunDisplay:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, now: RunProgress) -> None:
+        """Show a run at one moment."""
+        line = (
+            f"{now.tracks:,}/{now.tracks_total:,} tracks · {now.audio_s / 3600:.2f} h of audio · "
+            f"{now.times_real_time:,.0f}x real time · {clock(now.remaining_s)} left · {now.quarantined:,} quarantined"
+        )
+        if self._bar is not None:
+            total = max(now.size_bytes_total, 1)
+            self._bar.update(self._task, total=total, completed=now.size_bytes, line=line)
+        elif now.elapsed_s - self._last_line_s >= _LINE_EVERY_S:
+            self._last_line_s = now.elapsed_s
+            self._console.print(f"run {now.run_id}: {line}", soft_wrap=True)
+
+
+def show_run(result: RunResult, *, as_json: bool) -> None:
+    """The closing summary of a run."""
+    run = result.manifest
+    if as_json:
+        show_json(
+            {
+                "state": result.state,
+                "run_id": result.run_id,
+                "warehouse": result.warehouse,
+                "up_to_date": result.up_to_date,
+                "tracks": run.tracks if run else 0,
+                "tagged": run.tagged if run else 0,
+                "quarantined": run.quarantined if run else 0,
+                "quarantined_by_code": run.quarantined_by_code if run else {},
+                "segments": run.segments if run else 0,
+                "audio_s": run.audio_s if run else 0.0,
+                "wall_s": run.wall_s if run else 0.0,
+                "bundles": run.bundles if run else [],
+                "unfinished_runs": list(result.unfinished_runs),
+            }
+        )
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    if run is None:
+        console.print(f"Nothing to do: all {result.up_to_date:,} tracks are up to date in {result.warehouse}")
+    elif result.state == "already_committed":
+        console.print(f"Nothing to do: run {run.run_id} is finished ({run.tracks:,} tracks, {run.committed_at})")
+    else:
+        rate = run.audio_s / run.wall_s if run.wall_s else 0.0
+        console.print(
+            f"[bold]{run.tagged:,} of {run.tracks:,} tracks tagged[/bold]: {run.audio_s / 3600:.2f} h of audio "
+            f"in {clock(run.wall_s)}, {rate:,.0f}x real time, {run.segments:,} segments"
+        )
+        if result.up_to_date:
+            console.print(f"{result.up_to_date:,} tracks were up to date and left alone")
+        if run.quarantined:
+            codes = ", ".join(f"{count:,} {code}" for code, count in sorted(run.quarantined_by_code.items()))
+            console.print(f"{run.quarantined:,} quarantined: {codes}")
+        console.print(f"run {run.run_id} in {result.warehouse}; models {', '.join(run.bundles)}")
+        console.print(f'ask it: catalog-tagger sql {result.warehouse} "{_FIRST_QUESTION}"')
+    if result.unfinished_runs:
+        names = ", ".join(result.unfinished_runs)
+        console.print(f"unfinished runs here: {names}; finish one with --run-id NAME")

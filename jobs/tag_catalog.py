@@ -1,0 +1,51 @@
+"""Tag a catalogue as a Ray job.
+
+    ray job submit --working-dir . -- python jobs/tag_catalog.py --config job.yaml
+
+The file holds the keys of `catalog_tagger.tagging.config.TagConfig`; `source` and `warehouse` are
+the only ones needed. Any key can be overridden: ``--set run_id=2026-w47``. Progress goes to standard
+error, the summary to standard output as JSON. Exit codes are those of ``catalog-tagger tag``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import yaml
+
+from catalog_tagger.cli.output import RunDisplay, ray_noise_filtered, show_run
+from catalog_tagger.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_QUARANTINED, CatalogTaggerError
+from catalog_tagger.tagging.config import load_config
+from catalog_tagger.tagging.job import run_tag_job
+
+
+def main() -> int:
+    """Run the job; returns its exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--config", required=True, help="YAML file of the job")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file")
+    arguments = parser.parse_args()
+    overrides = {}
+    for pair in arguments.set:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            parser.error(f"--set {pair}: expected KEY=VALUE")
+        overrides[key] = yaml.safe_load(value)
+    try:
+        config = load_config(arguments.config, overrides=overrides)
+        with ray_noise_filtered(), RunDisplay() as display:
+            result = run_tag_job(config, on_progress=display.update)
+    except CatalogTaggerError as error:
+        print(f"tag_catalog: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("tag_catalog: interrupted; the same run_id resumes the run", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    show_run(result, as_json=True)
+    quarantined = result.state == "committed" and result.manifest is not None and result.manifest.quarantined
+    return EXIT_QUARANTINED if quarantined else EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
