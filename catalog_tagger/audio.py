@@ -34,6 +34,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
+from catalog_tagger.announced import announced_seconds
 from catalog_tagger.errors import AudioError
 
 SAMPLE_RATE_HZ: Final = 16000
@@ -277,15 +278,12 @@ def _open(file: IO[bytes]) -> tuple[Any, Any]:
 
 def _describe(container: Any, stream: Any, file: IO[bytes]) -> StreamInfo:
     name = container.format.name
-    announced: float | None = None
+    by_ffmpeg: float | None = None
     if stream.duration is not None:
-        announced = float(stream.duration * stream.time_base)
+        by_ffmpeg = float(stream.duration * stream.time_base)
     elif container.duration is not None:
-        announced = container.duration / av.time_base
-    if announced is not None and (name == "aac" or (name == "mp3" and not _has_frame_count(file))):
-        announced = None  # a guess from the bit rate of the first frames
-    elif announced is not None and name == "wav":
-        announced = _riff_seconds(file)  # FFmpeg may have cut it to the bytes that are there
+        by_ffmpeg = container.duration / av.time_base
+    announced = announced_seconds(file, container=name, by_ffmpeg=by_ffmpeg)
     return StreamInfo(
         container=name,
         codec=stream.codec_context.codec.canonical_name,
@@ -295,90 +293,76 @@ def _describe(container: Any, stream: Any, file: IO[bytes]) -> StreamInfo:
     )
 
 
-def _has_frame_count(file: IO[bytes]) -> bool:
-    """Whether an MP3 file's first frame carries a Xing, Info or VBRI header, read past its ID3v2 tag."""
-    here = file.tell()
+def _frames(container: Any, stream: Any) -> Iterator[Any]:
+    """Decoded frames from the present read position on; damaged packets are skipped, as players do."""
+    failures, started = 0, False
     try:
-        file.seek(0)
-        head = file.read(10)
-        skip = 0
-        if head[:3] == b"ID3" and len(head) == 10:
-            skip = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-        file.seek(skip)
-        first = file.read(4096)
-    finally:
-        file.seek(here)
-    return any(tag in first for tag in (b"Xing", b"Info", b"VBRI"))
-
-
-def _riff_seconds(file: IO[bytes]) -> float | None:
-    """Duration by the fmt and data chunks of a RIFF file; None where they leave it open (a live recording)."""
-    here = file.tell()
-    try:
-        file.seek(12)
-        byte_rate = 0
-        for _ in range(64):
-            head = file.read(8)
-            size = int.from_bytes(head[4:], "little")
-            if head[:4] == b"fmt ":
-                byte_rate = int.from_bytes(file.read(12)[8:], "little")
-                file.seek(-12, io.SEEK_CUR)
-            elif head[:4] == b"data":
-                return size / byte_rate if byte_rate and 0 < size < 2**32 - 1 - 2**16 else None
-            if len(head) < 8:
-                return None
-            file.seek(size + size % 2, io.SEEK_CUR)
-    finally:
-        file.seek(here)
-    return None
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                failures += 1
+                if failures >= 100 and not started:
+                    raise
+                continue
+            started = started or bool(frames)
+            yield from frames
+    except av.error.FFmpegError as error:
+        if not started:
+            raise AudioError("decode_failed", f"nothing could be decoded: {_say(error)}") from error
 
 
 def _resampled(container: Any, stream: Any) -> Iterator[tuple[int, Pcm]]:
     """(position at 16 kHz by the stream's clock, samples) of every piece from the present read position on."""
     origin = stream.start_time or 0  # a codec's delay puts the first sample's clock off zero
-    resampler: Any = None
-    shape: tuple[object, ...] = ()
-    position = 0
-    failures = 0
-    started = False
-    try:
-        for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError as error:
-                failures += 1
-                if failures > 100 and not started:
-                    raise AudioError("decode_failed", f"100 packets and no sound: {_say(error)}") from error
-                continue
-            for frame in frames:
-                now = (frame.format.name, frame.layout.name, frame.sample_rate)
-                if now != shape:  # chained or spliced streams change their format on the way
-                    if resampler is not None:
-                        for piece in _flush(resampler):
-                            yield position, piece
-                            position += len(piece)
-                    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
-                    shape = now
-                if not started:
-                    started = True
-                    if frame.pts is not None:
-                        position = seconds_to_samples(float((frame.pts - origin) * frame.time_base))
-                frame.pts = None  # gaps in the clock must not become gaps or repeats in the samples
-                for out in resampler.resample(frame):
-                    piece = out.to_ndarray()[0]
-                    yield position, piece
-                    position += len(piece)
-    except av.error.FFmpegError as error:
-        if not started:
-            raise AudioError("decode_failed", f"nothing could be decoded: {_say(error)}") from error
-    if resampler is not None:  # with large frames, up to 4 s of the end are held until this
-        for piece in _flush(resampler):
+    rate: _ToRate | None = None
+    position: int | None = None
+    for frame in _frames(container, stream):
+        if position is None:
+            seconds = 0.0 if frame.pts is None else float((frame.pts - origin) * frame.time_base)
+            position = seconds_to_samples(seconds)
+        pieces: list[Pcm] = []
+        if rate is None or not rate.takes(frame):  # chained or spliced streams change their format on the way
+            pieces += rate.rest() if rate is not None else []
+            rate = _ToRate(frame)
+        for piece in pieces + rate.add(frame):
+            yield position, piece
+            position += len(piece)
+    if rate is not None and position is not None:
+        for piece in rate.rest():
             yield position, piece
             position += len(piece)
 
 
-def _flush(resampler: Any) -> list[Pcm]:
-    return [out.to_ndarray()[0] for out in resampler.resample(None)]
+class _ToRate:
+    """Frames of one format to int16 mono at 16 kHz.
+
+    Frames are gathered first: resampling a second at a time instead of a codec's 26 ms makes all of
+    decoding 1.6 times as fast.
+    """
+
+    _GATHERED = 32768
+
+    def __init__(self, frame: Any) -> None:
+        self._shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        self._fifo = av.AudioFifo()
+        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+
+    def takes(self, frame: Any) -> bool:
+        return (frame.format.name, frame.layout.name, frame.sample_rate) == self._shape
+
+    def add(self, frame: Any) -> list[Pcm]:
+        frame.pts = None  # gaps in the clock must not become gaps or repeats in the samples
+        self._fifo.write(frame)
+        return self._resampled(self._fifo.read()) if self._fifo.samples >= self._GATHERED else []
+
+    def rest(self) -> list[Pcm]:
+        """The end of the samples; with large frames the resampler alone holds up to 4 s until this."""
+        gathered = self._fifo.read()
+        return (self._resampled(gathered) if gathered is not None else []) + self._resampled(None)
+
+    def _resampled(self, frame: Any) -> list[Pcm]:
+        return [out.to_ndarray()[0] for out in self._resampler.resample(frame)]
 
 
 def _say(error: Exception) -> str:

@@ -1,0 +1,67 @@
+"""How long a file says it is, where that can be trusted.
+
+FFmpeg always has a duration, but for MP3 without a frame count and for raw AAC it is a guess from
+the first frames' bit rate, and for WAV it may be cut to the bytes that are there. Truncation is
+judged by what the headers themselves promise:
+
+- MP3: FFmpeg's figure where the first frame carries a Xing, Info or VBRI header, else unknown;
+- raw AAC (ADTS): unknown;
+- WAV: size of the data chunk over the byte rate; unknown where a live recording left it open;
+- all others: FFmpeg's figure. Ogg and WMA files that were cut short announce only what is left.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import IO
+
+
+def announced_seconds(file: IO[bytes], *, container: str, by_ffmpeg: float | None) -> float | None:
+    """Duration that the headers promise, or None; the file's position is kept.
+
+    Parameters
+    ----------
+    container
+        FFmpeg's name of the demuxer.
+    by_ffmpeg
+        FFmpeg's own figure in seconds.
+    """
+    here = file.tell()
+    try:
+        if container == "wav":
+            return _riff_seconds(file)
+        if container == "aac" or (container == "mp3" and not _has_frame_count(file)):
+            return None
+        return by_ffmpeg
+    finally:
+        file.seek(here)
+
+
+def _has_frame_count(file: IO[bytes]) -> bool:
+    """Whether an MP3 file's first frame carries a Xing, Info or VBRI header, read past its ID3v2 tag."""
+    file.seek(0)
+    head = file.read(10)
+    skip = 0
+    if head[:3] == b"ID3" and len(head) == 10:
+        skip = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    file.seek(skip)
+    first = file.read(4096)
+    return any(tag in first for tag in (b"Xing", b"Info", b"VBRI"))
+
+
+def _riff_seconds(file: IO[bytes]) -> float | None:
+    """Duration by the fmt and data chunks of a RIFF file; None where they leave it open."""
+    file.seek(12)
+    byte_rate = 0
+    for _ in range(64):
+        head = file.read(8)
+        if len(head) < 8:
+            return None
+        size = int.from_bytes(head[4:], "little")
+        if head[:4] == b"data":
+            return size / byte_rate if byte_rate and 0 < size < 2**32 - 2**16 else None
+        if head[:4] == b"fmt ":
+            byte_rate = int.from_bytes(file.read(12)[8:], "little")
+            file.seek(-12, io.SEEK_CUR)
+        file.seek(size + size % 2, io.SEEK_CUR)
+    return None
