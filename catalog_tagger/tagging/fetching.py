@@ -67,23 +67,18 @@ def fetch_all(
 
 def fetch(track: dict[str, Any]) -> Encoded | AudioError:
     """One track's bytes, or where a decoder finds them."""
-    container, uri = track["container"], track["uri"]
-    if container is not None and track["offset"] is None:
+    container, offset, size = track["container"], track["offset"], track["size_bytes"]
+    place = container or track["uri"]
+    if container is not None and offset is None:
         return AudioError("not_found", "the tar file, or the member in it, does not exist")
-    place = container or uri
     if "://" not in place:
-        if container is None:
-            return Encoded(path=uri)
-        return Encoded(path=container, offset=track["offset"], size_bytes=track["size_bytes"])
+        return Encoded(path=place, offset=offset or 0, size_bytes=size if container is not None else None)
+    if container is not None and size == 0:  # a range request cannot ask for nothing
+        return AudioError("empty", "the file has no bytes")
     folder, _, name = place.rpartition("/")
+    span = {} if container is None else {"start": offset, "end": offset + size}
     try:
-        store = Store(folder)
-        if track["size_bytes"] == 0:
-            return AudioError("empty", "the object has no bytes")
-        start, end = None, None
-        if container is not None:
-            start, end = track["offset"], track["offset"] + track["size_bytes"]
-        data = store.read(name, start=start, end=end)
+        data = Store(folder).read(name, **span)
     except FileNotFoundError:
         return AudioError("not_found", "no such object")
     except StorageError as error:

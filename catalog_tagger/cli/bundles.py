@@ -1,0 +1,57 @@
+"""``catalog-tagger bundles``: the models that ship and their cards."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group(short_help="List the models that ship, or show one's card.")
+def bundles() -> None:
+    """Models that ship inside the package, and folders with bundles of your own."""
+
+
+@bundles.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_(as_json: bool) -> None:
+    """List the bundles that ship, with labels and fingerprints."""
+    import pyarrow as pa
+
+    from catalog_tagger.cli.output import show_rows
+    from catalog_tagger.models.bundle import load_bundle, shipped_bundles
+
+    loaded = [load_bundle(name) for name in shipped_bundles()]
+    rows = [
+        {
+            "name": bundle.name,
+            "labels": ", ".join(bundle.labels),
+            "parameters": sum(weight.numel() for weight in bundle.model.parameters()),
+            "fingerprint": bundle.fingerprint,
+        }
+        for bundle in loaded
+    ]
+    show_rows(pa.Table.from_pylist(rows), as_json=as_json)
+
+
+@bundles.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def show(name: str, as_json: bool) -> None:
+    """Show the card of a bundle, by its NAME or folder: data, figures, limits."""
+    import yaml
+
+    from catalog_tagger.cli.output import show_json
+    from catalog_tagger.models.bundle import load_bundle
+
+    bundle = load_bundle(name)
+    content = {
+        "name": bundle.name,
+        "fingerprint": bundle.fingerprint,
+        "labels": list(bundle.labels),
+        "architecture": bundle.architecture_spec,
+        "frontend": bundle.frontend_spec,
+        "card": bundle.card,
+    }
+    if as_json:
+        show_json(content)
+    else:
+        click.echo(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110), nl=False)
