@@ -14,8 +14,8 @@ import sys
 
 import yaml
 
-from catalog_tagger.cli.output import RunDisplay, ray_noise_filtered, show_run
-from catalog_tagger.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_QUARANTINED, CatalogTaggerError
+from catalog_tagger.cli.output import RunDisplay, show_run
+from catalog_tagger.errors import EXIT_INTERRUPTED, CatalogTaggerError
 from catalog_tagger.tagging.config import load_config
 from catalog_tagger.tagging.job import run_tag_job
 
@@ -34,7 +34,7 @@ def main() -> int:
         overrides[key] = yaml.safe_load(value)
     try:
         config = load_config(arguments.config, overrides=overrides)
-        with ray_noise_filtered(), RunDisplay() as display:
+        with RunDisplay() as display:
             result = run_tag_job(config, on_progress=display.update)
     except CatalogTaggerError as error:
         print(f"tag_catalog: {error}", file=sys.stderr)
@@ -43,8 +43,7 @@ def main() -> int:
         print("tag_catalog: interrupted; the same run_id resumes the run", file=sys.stderr)
         return EXIT_INTERRUPTED
     show_run(result, as_json=True)
-    quarantined = result.state == "committed" and result.manifest is not None and result.manifest.quarantined
-    return EXIT_QUARANTINED if quarantined else EXIT_OK
+    return result.exit_code
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,7 @@ def _cell(value: Any) -> str:
 
 
 @contextmanager
-def ray_noise_filtered() -> Iterator[None]:
+def _ray_noise_filtered() -> Iterator[None]:
     """Keep one line of Ray's C++ side off the terminal: it calls every restartable actor an error.
 
     It writes to file descriptor 2 past Python, so the descriptor is read through a pipe while the
@@ -105,6 +105,7 @@ class RunDisplay:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
+        self._open = ExitStack()
         self._bar: Progress | None = None
         self._last_line_s = 0.0
         if self._console.is_terminal:
@@ -119,15 +120,15 @@ class RunDisplay:
             self._task = self._bar.add_task("tagging", total=None, line="starting")
 
     def __enter__(self) -> RunDisplay:
+        self._open.enter_context(_ray_noise_filtered())
         if self._bar is not None:
-            self._bar.start()
+            self._open.enter_context(self._bar)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._open.close()
 
     def update(self, now: RunProgress) -> None:
         """Show a run at one moment."""

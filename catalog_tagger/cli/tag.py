@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from catalog_tagger.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_QUARANTINED
+from catalog_tagger.errors import EXIT_INTERRUPTED
 
 
 @click.command(short_help="Tag a folder, bucket, manifest or tar files into a warehouse.")
@@ -49,7 +49,7 @@ def tag(
     Exit codes: 0 all tagged, 3 some tracks quarantined, 2 bad usage, 1 failed,
     130 interrupted (the run can be resumed with its --run-id).
     """
-    from catalog_tagger.cli.output import RunDisplay, ray_noise_filtered, show_run
+    from catalog_tagger.cli.output import RunDisplay, show_run
     from catalog_tagger.tagging.config import make_config
     from catalog_tagger.tagging.job import run_tag_job
 
@@ -65,7 +65,7 @@ def tag(
         ray_address=ray_address,
     )
     try:
-        with ray_noise_filtered(), RunDisplay() as display:
+        with RunDisplay() as display:
             result = run_tag_job(config, on_progress=display.update)
     except KeyboardInterrupt:
         click.echo(
@@ -75,5 +75,4 @@ def tag(
         )
         ctx.exit(EXIT_INTERRUPTED)
     show_run(result, as_json=as_json)
-    quarantined = result.manifest is not None and result.state == "committed" and result.manifest.quarantined > 0
-    ctx.exit(EXIT_QUARANTINED if quarantined else EXIT_OK)
+    ctx.exit(result.exit_code)

@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import ray
 import ray.exceptions
+import torch
 
 from catalog_tagger.audio import SAMPLE_RATE_HZ, Pcm, StreamInfo, cut_segments
 from catalog_tagger.errors import AudioError, CatalogTaggerError
@@ -77,6 +78,8 @@ class ShardTagger:
 
     def __init__(self, job: ActorJob, board: Any) -> None:
         self.job = job
+        # decoding needs about four times the arithmetic of listening: leave it that share of the cores
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 4))
         self.scorer = Scorer(job.bundles, batch_segments=job.batch_segments)
         self.warehouse = Store(job.warehouse)
         self.reporter = Reporter(board=board)

@@ -20,7 +20,7 @@ from importlib.metadata import version
 from typing import Any, Final, Literal
 
 from catalog_tagger._version import __version__
-from catalog_tagger.errors import CatalogTaggerError, RunError, StorageError, UsageError
+from catalog_tagger.errors import EXIT_OK, EXIT_QUARANTINED, CatalogTaggerError, RunError, StorageError, UsageError
 from catalog_tagger.models.bundle import load_bundle
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import (
@@ -55,6 +55,12 @@ class RunResult:
     up_to_date: int
     unfinished_runs: tuple[str, ...] = ()
     """Other runs in the warehouse that were never finished."""
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 when this call quarantined tracks."""
+        quarantined = self.state == "committed" and self.manifest is not None and self.manifest.quarantined > 0
+        return EXIT_QUARANTINED if quarantined else EXIT_OK
 
 
 @dataclass(frozen=True, kw_only=True)
