@@ -77,7 +77,7 @@ def fit_calibration(logits: Tensor, targets: Tensor, weights: Tensor) -> Calibra
         )
         loss = loss + log_scale.square().sum() + 0.5 * offset.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss)
+        return float(loss.detach())
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     return Calibration(scale=tuple(log_scale.detach().exp().tolist()), offset=tuple(offset.detach().tolist()))

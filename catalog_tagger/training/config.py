@@ -25,6 +25,7 @@ class ValidationConfig(_Strict):
     hold_out: tuple[str, ...] = ()
     fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
     scenes: int = Field(default=1200, ge=0, description="composed examples to validate on")
+    mixtures: int = Field(default=200, ge=1, description="examples per level of speech over music, at the end")
 
 
 class ClipConfig(_Strict):

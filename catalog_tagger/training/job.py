@@ -22,20 +22,13 @@ from catalog_tagger.frontends import build_frontend
 from catalog_tagger.models import build_model
 from catalog_tagger.models.bundle import save_bundle
 from catalog_tagger.models.calibration import Calibration, fit_calibration
-from catalog_tagger.training.bank import Recording, gate_level_db
 from catalog_tagger.training.cache import open_cache
 from catalog_tagger.training.card import make_card
 from catalog_tagger.training.config import TrainingConfig
 from catalog_tagger.training.evaluate import Scores, report, score
 from catalog_tagger.training.loop import Batch, Report, Trainer, as_batch, masked_loss
 from catalog_tagger.training.manifest import read_manifest
-from catalog_tagger.training.prepare import (
-    OTHER_BELOW_LOUD_DB,
-    SPEECH_BELOW_LOUD_DB,
-    Material,
-    Progress,
-    prepare,
-)
+from catalog_tagger.training.prepare import Material, Progress, prepare, recording_of
 from catalog_tagger.training.scenes import LABELS, Banks, compose
 from catalog_tagger.training.stress import speech_over_music
 
@@ -172,7 +165,9 @@ class Job:
             "validation": report(score(side.clips, side.recordings, probabilities, self.config.clips))
         }
         if side.banks.speech and side.banks.music:
-            figures["speech_over_music"] = speech_over_music(side.banks, probabilities, seed=self.config.seed)
+            figures["speech_over_music"] = speech_over_music(
+                side.banks, probabilities, seed=self.config.seed, examples=self.config.validation.mixtures
+            )
         if self.config.report_on_test:
             figures["test"] = report(self._score_test(probabilities))
         return figures
@@ -185,10 +180,5 @@ class Job:
             degraded=False,
             progress=lambda done, of: self.progress("decoding test", done, of),
         )
-        recordings = []
-        for index, clip in enumerate(clips):
-            below = SPEECH_BELOW_LOUD_DB if clip.role == "speech" else OTHER_BELOW_LOUD_DB
-            pcm = cache.samples(index)
-            gate = gate_level_db(cache.level_db(index), below_loud_db=below)
-            recordings.append(Recording(pcm, pcm, gate, source=clip.source, group=clip.key))
+        recordings = [recording_of(clip, cache, index, group=clip.key) for index, clip in enumerate(clips)]
         return score(clips, recordings, probabilities, self.config.clips)

@@ -75,8 +75,17 @@ def prepare(config: TrainingConfig, cache_dir: Path, *, progress: Progress) -> M
     names = dict(zip((clip.path for clip in rows), groups(rows), strict=True))
     sides = []
     for title, clips in (("training", split.train), ("validation", split.validation)):
-        recordings = tuple(_recording(clip, cache, place[clip.path], names[clip.path]) for clip in clips)
-        sides.append(_side(title, clips, recordings, config, cache_dir, progress))
+        recordings = tuple(recording_of(clip, cache, place[clip.path], group=names[clip.path]) for clip in clips)
+        sides.append(
+            _side(
+                title=title,
+                clips=clips,
+                recordings=recordings,
+                config=config,
+                cache_dir=cache_dir,
+                progress=progress,
+            )
+        )
     return Material(train=sides[0], validation=sides[1])
 
 
@@ -95,7 +104,8 @@ def kind_of(clip: Clip, config: ClipConfig) -> str:
     return "speech" if clip.role == "speech" else "noise"
 
 
-def _recording(clip: Clip, cache: PcmCache, index: int, group: str) -> Recording:
+def recording_of(clip: Clip, cache: PcmCache, index: int, *, group: str) -> Recording:
+    """The clip at `index` of the cache, with the gate of its role."""
     below = SPEECH_BELOW_LOUD_DB if clip.role == "speech" else OTHER_BELOW_LOUD_DB
     return Recording(
         pcm=cache.samples(index),
@@ -107,6 +117,7 @@ def _recording(clip: Clip, cache: PcmCache, index: int, group: str) -> Recording
 
 
 def _side(
+    *,
     title: str,
     clips: tuple[Clip, ...],
     recordings: tuple[Recording, ...],
@@ -128,12 +139,22 @@ def _side(
     made = {}
     for kind, count in (("sung", config.synthetic.sung), ("respoken", config.synthetic.respoken)):
         wanted = round(share * count) if banks["speech"] else 0
-        made[kind] = Bank(_synthetic(kind, wanted, banks["speech"], seed, cache_dir, f"{title}: {kind}", progress))
+        made[kind] = Bank(
+            _synthetic(
+                kind,
+                count=wanted,
+                speech=banks["speech"],
+                seed=seed,
+                cache_dir=cache_dir,
+                title=f"{title}: {kind}",
+                progress=progress,
+            )
+        )
     return Side(clips=clips, recordings=recordings, banks=Banks(**banks, **made))
 
 
 def _synthetic(
-    kind: str, count: int, speech: Bank, seed: int, cache_dir: Path, title: str, progress: Progress
+    kind: str, *, count: int, speech: Bank, seed: int, cache_dir: Path, title: str, progress: Progress
 ) -> list[Recording]:
     if count == 0:
         return []
@@ -143,7 +164,14 @@ def _synthetic(
     path = cache_dir / f"{kind}-{digest.hexdigest()[:16]}.i16"
     index_path = path.with_suffix(".json")
     if not index_path.exists():
-        _synthesise(kind, count, speech, seed, path, lambda done: progress(title, done, count))
+        _synthesise(
+            kind,
+            count=count,
+            speech=speech,
+            seed=seed,
+            path=path,
+            progress=lambda done: progress(title, done, count),
+        )
     index = json.loads(index_path.read_text())
     pcm = np.memmap(path, np.int16, "r")
     found, start = [], 0
@@ -156,7 +184,7 @@ def _synthetic(
     return found
 
 
-def _synthesise(kind: str, count: int, speech: Bank, seed: int, path: Path, progress: Callable[[int], None]) -> None:
+def _synthesise(kind: str, *, count: int, speech: Bank, seed: int, path: Path, progress: Callable[[int], None]) -> None:
     rng = np.random.default_rng([seed, count, kind == "sung"])
     index: list[tuple[int, str]] = []
     unfinished = path.with_suffix(".unfinished")

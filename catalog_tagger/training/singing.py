@@ -196,7 +196,7 @@ def perform(voice: Voice, score: Score, rng: np.random.Generator) -> Float32Arra
 
 
 def sing(samples: Float32Array, rng: np.random.Generator, *, length_s: float) -> Float32Array:
-    """A spoken recording as solo singing, or as a small choir one time in four.
+    """A spoken recording as solo singing, or as a small choir one time in five.
 
     Returns
     -------
@@ -207,12 +207,12 @@ def sing(samples: Float32Array, rng: np.random.Generator, *, length_s: float) ->
     score = write_score(voice, style, rng, length_s=length_s)
     if score is None:
         return np.zeros(0, np.float32)
-    if rng.random() >= 0.25:
+    if rng.random() >= 0.2:
         return perform(voice, score, rng)
     parts = np.array([[0, 0, 0, 0], [0, 0, 12, 12], [0, 4, 7, 12], [0, 3, 7, 12], [0, 7, 0, -5]])
     chord = parts[rng.integers(len(parts))]
     mixed = np.zeros(len(score.note_hz) * 80, np.float32)
-    for singer in range(int(rng.integers(3, 9))):
+    for singer in range(int(rng.integers(3, 7))):
         detune = chord[singer % 4] + rng.normal(0, 0.12)
         late = int(abs(rng.normal(0, 8)))
         own = Score(

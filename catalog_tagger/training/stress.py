@@ -17,7 +17,7 @@ RATIOS_DB: Final = (-15, -10, -5, 0, 5, 10, 15)
 
 @torch.inference_mode()
 def speech_over_music(
-    banks: Banks, probabilities: Callable[[Tensor], Tensor], *, seed: int, examples: int = 200
+    banks: Banks, probabilities: Callable[[Tensor], Tensor], *, seed: int, examples: int
 ) -> list[dict[str, Any]]:
     """Precision, recall and F of both labels against the level of speech over music.
 

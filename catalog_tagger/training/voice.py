@@ -27,7 +27,7 @@ F0_MIN_HZ: Final = 65.0
 F0_MAX_HZ: Final = 520.0
 _FFT: Final = 1024
 _WINDOW: Final = 400
-_DECIMATION: Final = 4
+_DECIMATION: Final = 2
 _VOICED_CORRELATION: Final = 0.62
 _UNVOICED_F0_HZ: Final = 250.0
 
@@ -150,9 +150,9 @@ def _track_f0(samples: Float32Array, frames: int) -> Float64Array:
     correlation = product / np.sqrt(energy[:, reach : reach + 1] * lagged + 1e-9)
     best = correlation.max(axis=1)
     # The shortest lag that is nearly as good, so that two periods are not taken for one.
-    first = np.argmax(correlation >= 0.92 * best[:, None], axis=1)
+    first = np.argmax(correlation >= 0.9 * best[:, None], axis=1)
     first = _climb(correlation, first)
-    f0_hz = rate_hz / lags[first]
+    f0_hz = rate_hz / (lags[first] + _summit(correlation, first))
     loud = energy[:, reach] > 1e-4 * energy[:, reach].max()
     f0_hz = np.where((best > _VOICED_CORRELATION) & loud, f0_hz, 0.0)
     return _median(f0_hz, 5)
@@ -164,6 +164,16 @@ def _climb(correlation: Float64Array, start: npt.NDArray[np.intp]) -> npt.NDArra
         after = np.minimum(start + 1, correlation.shape[1] - 1)
         start = np.where(correlation[rows, after] > correlation[rows, start], after, start)
     return start
+
+
+def _summit(correlation: Float64Array, place: npt.NDArray[np.intp]) -> Float64Array:
+    """How far beside a sampled maximum the true one lies, by the parabola through three points."""
+    rows, last = np.arange(len(place)), correlation.shape[1] - 1
+    left = correlation[rows, np.maximum(place - 1, 0)]
+    right = correlation[rows, np.minimum(place + 1, last)]
+    bend = np.minimum(left - 2 * correlation[rows, place] + right, -1e-9)
+    inner = (place > 0) & (place < last)
+    return np.where(inner, np.clip(0.5 * (left - right) / bend, -0.5, 0.5), 0.0)
 
 
 def _median(values: Float64Array, width: int) -> Float64Array:

@@ -17,12 +17,12 @@ def _vowel(hertz: float, seconds: float = 1.5) -> np.ndarray:
     return (0.3 * out / np.abs(out).max()).astype(np.float32)
 
 
-@pytest.mark.parametrize("hertz", [85.0, 130.0, 220.0, 400.0])
+@pytest.mark.parametrize("hertz", [70.0, 85.0, 130.0, 217.0, 251.0, 400.0])
 def test_pitch_is_found(hertz: float) -> None:
     voice = analyse(_vowel(hertz))
     inner = voice.f0_hz[40:-40]
     assert (inner > 0).all()
-    assert float(np.median(inner)) == pytest.approx(hertz, rel=0.04)
+    assert float(np.median(inner)) == pytest.approx(hertz, rel=0.005)
 
 
 def test_noise_has_no_pitch() -> None:

@@ -1,0 +1,61 @@
+"""Decoded clips: the same samples as the decoder gave, rebuilt only when something changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_collection import write_collection
+
+from catalog_tagger.audio import read_pcm
+from catalog_tagger.errors import UsageError
+from catalog_tagger.training.cache import frame_levels_db, open_cache
+from catalog_tagger.training.codec import LOSSY_CODECS, LossyCodec, round_trip
+from catalog_tagger.training.manifest import read_manifest
+
+
+def test_holds_what_the_decoder_gives(tmp_path: Path) -> None:
+    clips = read_manifest(write_collection(tmp_path / "data", per_kind=2, seconds=1.3))
+    seen: list[tuple[int, int]] = []
+    cache = open_cache(clips, tmp_path / "cache", degraded=True, progress=lambda done, of: seen.append((done, of)))
+    assert len(cache) == len(clips) == 6
+    assert seen[-1] == (6, 6)
+    for index, clip in enumerate(clips):
+        pcm = read_pcm(clip.path)
+        assert np.array_equal(cache.samples(index), pcm)
+        assert cache.samples(index, degraded=True).shape == pcm.shape
+        levels = frame_levels_db(pcm.astype(np.float32) / 32768)
+        assert np.abs(cache.level_db(index) - levels).max() <= 0.51
+    seen.clear()
+    open_cache(clips, tmp_path / "cache", degraded=True, progress=lambda done, of: seen.append((done, of)))
+    assert seen == [], "a whole cache is not built again"
+
+
+def test_a_clip_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    clips = read_manifest(write_collection(tmp_path / "data", per_kind=1, seconds=1.0))
+    clips[1].path.write_bytes(b"<html>not audio</html>")
+    with pytest.raises(UsageError, match=str(clips[1].path)):
+        open_cache(clips, tmp_path / "cache", degraded=False)
+    assert not list((tmp_path / "cache").glob("*/index.json"))
+    clips[1].path.unlink()
+    with pytest.raises(UsageError, match=str(clips[1].path)):
+        open_cache(clips, tmp_path / "cache", degraded=False)
+
+
+@pytest.mark.parametrize("codec", LOSSY_CODECS, ids=lambda one: f"{one.encoder}-{one.bit_rate_bps}")
+def test_a_codec_keeps_length_and_most_of_the_sound(codec: LossyCodec) -> None:
+    time_s = np.arange(24_000) / 16_000
+    tone = (8000 * np.sin(2 * np.pi * 400 * time_s) * (1 + 0.3 * np.sin(20 * time_s))).astype(np.int16)
+    back = round_trip(tone, codec, sample_rate_hz=16_000)
+    assert back.shape == tone.shape
+    assert back.dtype == np.int16
+    spectrum = np.abs(np.fft.rfft(back[4000:20_000].astype(float)))
+    assert abs(np.argmax(spectrum) * 16_000 / 16_000 - 400) < 5
+    assert round_trip(tone[:0], codec, sample_rate_hz=16_000).size == 0
+
+
+def test_levels_of_silence_and_full_scale() -> None:
+    assert frame_levels_db(np.zeros(320, np.float32)).tolist() == [-100.0, -100.0]
+    assert frame_levels_db(np.ones(161, np.float32))[0] == pytest.approx(0.0, abs=1e-3)
+    assert frame_levels_db(np.zeros(0, np.float32)).size == 0

@@ -1,0 +1,146 @@
+"""A whole small training: it learns, repeats itself by its seed, and leaves what it promises."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file
+from toy_collection import write_collection
+
+from catalog_tagger.cli.train import train
+from catalog_tagger.models.bundle import load_bundle
+from catalog_tagger.training.config import TrainingConfig
+from catalog_tagger.training.job import Job
+from catalog_tagger.training.loop import (
+    WeightAverage,
+    learning_rate_share,
+    mask_stripes,
+    masked_loss,
+)
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_collection(tmp_path_factory.mktemp("toy"), per_kind=8)
+
+
+def _config(manifest: Path, **optimisation: Any) -> TrainingConfig:
+    return TrainingConfig.model_validate(
+        {
+            "name": "toy",
+            "seed": 3,
+            "manifest": manifest,
+            "architecture": {"name": "residual_cnn", "channels": [8, 16, 24], "hidden": 24, "dropout": 0.0},
+            "validation": {"hold_out": ["*/*/6.wav"], "fraction": 0.0, "scenes": 16, "mixtures": 2},
+            "synthetic": {"sung": 2, "respoken": 2},
+            "report_on_test": True,
+            "optimisation": {"batch_size": 16, "workers": 0, "warmup_steps": 5, **optimisation},
+        }
+    )
+
+
+def _job(config: TrainingConfig, folder: Path, report: Any = lambda line: None) -> Job:
+    return Job(
+        config=config,
+        out=folder / "out",
+        cache_dir=folder.parent / "cache",
+        progress=lambda title, done, of: None,
+        report=report,
+        say=lambda sentence: None,
+    )
+
+
+def test_learns_to_tell_babble_from_melody(collection: Path, tmp_path: Path) -> None:
+    config = _config(collection, steps=70, validate_every_steps=35, learning_rate=5e-3, average_decay=0.9)
+    card = _job(config, tmp_path).run()
+    clips = card["figures"]["test"]["clips"]
+    assert clips["two_class"]["of"] == 4
+    assert clips["two_class"]["share"] == 1.0
+    bundle = load_bundle(tmp_path / "out" / "bundle")
+    assert bundle.labels == ("speech", "music")
+    assert bundle.card["training_sources"][0]["licences"] == ["CC0-1.0"]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "validation_loss" in line] == [35, 70, 70]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert losses[-1] < losses[0]
+    for title in ("initial", "best", "last"):
+        assert (tmp_path / "out" / f"{title}.safetensors").exists()
+
+
+def test_same_seed_same_weights(collection: Path, tmp_path: Path) -> None:
+    config = _config(collection, steps=3, validate_every_steps=3)
+    for name in ("a", "b"):
+        _job(config, tmp_path / name).run()
+    one, other = (load_file(tmp_path / name / "out" / "last.safetensors") for name in ("a", "b"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_an_interruption_leaves_the_last_weights(collection: Path, tmp_path: Path) -> None:
+    def interrupt(line: dict[str, Any]) -> None:
+        if line["step"] >= 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _job(_config(collection, steps=30, batch_size=4, validate_every_steps=10), tmp_path, interrupt).run()
+    assert (tmp_path / "out" / "last.safetensors").exists()
+    assert (tmp_path / "out" / "best.safetensors").exists()
+    assert not (tmp_path / "out" / "bundle").exists()
+
+
+def test_the_command_prints_its_figures(collection: Path, tmp_path: Path) -> None:
+    path = tmp_path / "toy.yaml"
+    path.write_text(
+        "name: toy\nmanifest: nowhere.csv\narchitecture: {name: residual_cnn, channels: [4, 8], hidden: 8}\n"
+        "validation: {hold_out: ['*/*/6.wav'], fraction: 0, scenes: 4, mixtures: 1}\n"
+        "optimisation: {steps: 2, batch_size: 4, workers: 0}\n"
+    )
+    arguments = [str(path), "--manifest", str(collection), "--out", str(tmp_path / "o"), "--cache", str(tmp_path / "c")]
+    result = CliRunner().invoke(train, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "bundle written to" in result.stdout
+    assert "two_class" in result.stdout
+
+
+def test_weight_zero_teaches_nothing() -> None:
+    logits = torch.zeros(2, 2, requires_grad=True)
+    target = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    weight = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    loss = masked_loss(logits, target, weight)
+    assert float(loss.detach()) == pytest.approx(0.6931, abs=1e-4)
+    loss.backward()
+    assert logits.grad is not None
+    assert (logits.grad != 0).tolist() == [[True, False], [False, False]]
+    assert float(masked_loss(logits, target, torch.zeros(2, 2)).detach()) == 0.0
+
+
+def test_stripes_blank_no_more_than_asked() -> None:
+    features = torch.ones(50, 216, 144)
+    masked = mask_stripes(features, torch.Generator().manual_seed(0), frames=24, bins=16)
+    frames = (masked == 0).all(dim=2).sum(dim=1)
+    bins = (masked == 0).all(dim=1).sum(dim=1)
+    assert int(frames.max()) <= 25
+    assert int(bins.max()) <= 17
+    assert int(frames.max()) > 10
+    assert bool((features == 1).all())
+
+
+def test_learning_rate_warms_up_and_ends_at_zero() -> None:
+    shares = [learning_rate_share(step / 100, step, 10) for step in range(101)]
+    assert shares[0] == pytest.approx(0.1)
+    assert max(shares) == pytest.approx(shares[9], rel=0.05)
+    assert shares[-1] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_average_follows_the_weights() -> None:
+    model = torch.nn.Linear(1, 1)
+    average = WeightAverage(model, decay=0.9)
+    with torch.no_grad():
+        model.weight.fill_(5.0)
+    for _ in range(100):
+        average.update(model)
+    assert float(average.model.weight.detach()) == pytest.approx(5.0, abs=1e-2)
