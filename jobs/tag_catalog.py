@@ -15,7 +15,7 @@ import sys
 import yaml
 
 from catalog_tagger.cli.output import RunDisplay, show_run
-from catalog_tagger.errors import EXIT_INTERRUPTED, CatalogTaggerError
+from catalog_tagger.errors import EXIT_INTERRUPTED, EXIT_OK, CatalogTaggerError
 from catalog_tagger.tagging.config import load_config
 from catalog_tagger.tagging.job import run_tag_job
 
@@ -25,6 +25,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--config", required=True, help="YAML file of the job")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file")
+    parser.add_argument(
+        "--quarantined-ok",
+        action="store_true",
+        help="exit 0, not 3, when tracks are quarantined: Ray calls 3 a failure",
+    )
     arguments = parser.parse_args()
     overrides = {}
     for pair in arguments.set:
@@ -43,7 +48,7 @@ def main() -> int:
         print("tag_catalog: interrupted; the same run_id resumes the run", file=sys.stderr)
         return EXIT_INTERRUPTED
     show_run(result, as_json=True)
-    return result.exit_code
+    return EXIT_OK if arguments.quarantined_ok else result.exit_code
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from catalog_tagger.errors import EXIT_INTERRUPTED
 @click.option("--bundle", "bundles", multiple=True, help="Model to run, by name or folder; may be repeated.")
 @click.option("--shard-tracks", type=int, help="Most tracks of a work shard [default: 4000].")
 @click.option("--shard-bytes", type=int, help="Most bytes of audio of a work shard [default: 1 GiB].")
+@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), help="Where models run [default: GPUs if any].")
 @click.option("--max-actors", type=int, help="Most tagging actors [default: one per GPU, or per node without].")
 @click.option(
     "--decoders", type=int, help="Tracks an actor has decoded at a time [default: its share of CPUs, plus 1]."
@@ -29,6 +30,7 @@ def tag(
     bundles: tuple[str, ...],
     shard_tracks: int | None,
     shard_bytes: int | None,
+    device: str | None,
     max_actors: int | None,
     decoders: int | None,
     ray_address: str | None,
@@ -60,6 +62,7 @@ def tag(
         bundles=bundles or None,
         shard_tracks=shard_tracks,
         shard_bytes=shard_bytes,
+        device=device,
         max_actors=max_actors,
         decoders=decoders,
         ray_address=ray_address,

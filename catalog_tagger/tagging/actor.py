@@ -18,7 +18,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,7 @@ class ActorJob:
     warehouse: str
     plan: str
     bundles: tuple[str, ...]
+    device: Literal["auto", "cpu", "gpu"]
     batch_segments: int | None
     tracks_in_flight: int
     max_duration_s: float
@@ -80,7 +81,8 @@ class ShardTagger:
         self.job = job
         # decoding needs about four times the arithmetic of listening: leave it that share of the cores
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // 4))
-        self.scorer = Scorer(job.bundles, batch_segments=job.batch_segments)
+        device = {"auto": None, "cpu": "cpu", "gpu": "cuda"}[job.device]
+        self.scorer = Scorer(job.bundles, device=device, batch_segments=job.batch_segments)
         self.warehouse = Store(job.warehouse)
         self.reporter = Reporter(board=board)
         context = ray.get_runtime_context()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -40,6 +40,9 @@ class TagConfig(BaseModel):
     shard_bytes: int = Field(default=2**30, ge=1, description="most bytes of encoded audio of a work shard")
     max_duration_s: float = Field(default=24 * 3600.0, gt=0, description="longer tracks are quarantined")
     batch_segments: int | None = Field(default=None, ge=1, description="segments per forward pass")
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        default="auto", description="one GPU per actor, or CPU; auto: GPUs if the cluster has any now"
+    )
     min_actors: int = Field(default=1, ge=1, description="fewest tagging actors")
     max_actors: int | None = Field(default=None, ge=1, description="most tagging actors; by default one per GPU")
     decoders: int | None = Field(default=None, ge=1, description="most tracks in flight; by default one per CPU")

@@ -200,13 +200,16 @@ def _execute(
     rows = [{"shard": shard, "index": i} for i, shard in enumerate(plan.shards) if shard not in set(done)]
     if rows:
         with connected(config.ray_address) as cluster:
-            most = min(config.max_actors or cluster.gpus or cluster.nodes, len(rows))
+            # with an autoscaler the GPUs may not be there yet: device "gpu" asks for them all the same
+            on_gpu = config.device == "gpu" or (config.device == "auto" and cluster.gpus > 0)
+            most = min(config.max_actors or (cluster.gpus if on_gpu else 0) or cluster.nodes, len(rows))
             in_flight = config.decoders or max(2, cluster.cpus // most + 1)
             job = ActorJob(
                 run_id=config.run_id,
                 warehouse=warehouse.uri,
                 plan=_names(config)[0],
                 bundles=config.bundles,
+                device=config.device,
                 batch_segments=config.batch_segments,
                 tracks_in_flight=in_flight,
                 max_duration_s=config.max_duration_s,
@@ -217,7 +220,7 @@ def _execute(
                     rows,
                     ShardTagger,
                     arguments=(job, board),
-                    gpus=1 if cluster.gpus else 0,
+                    gpus=1 if on_gpu else 0,
                     actors=(min(config.min_actors, most), most),
                 )
                 results += _collected(statuses)

@@ -6,7 +6,8 @@ Kinds, told apart by name:
   manifest's folder) and optionally ``etag`` and ``size_bytes``; other columns are left alone;
 - tar files: ``*.tar``, a pattern such as ``shards/*.tar``, or a folder with tar files: every audio
   member is a track; members with other extensions (a WebDataset's ``.json``, ``.txt``, ...) are not;
-- folder or ``s3://`` prefix: every object with an audio extension is a track.
+- folder or ``s3://`` prefix: every object with an audio extension is a track; names that start with a
+  dot (a Mac leaves a ``._song.mp3`` beside every song) are not.
 
 Without a manifest a track's id is its uri relative to the source. A member of a tar is written
 ``<tar>#<member>``, in manifests too.
@@ -118,6 +119,8 @@ def _from_objects(found: Iterable[ObjectInfo], *, base: str) -> pa.Table:
     rows: list[dict[str, Any]] = []
     tars = []
     for info in found:
+        if info.uri.rpartition("/")[2].startswith("."):
+            continue
         extension = info.uri.rpartition(".")[2].lower()
         if extension == "tar":
             tars.append(info)

@@ -61,6 +61,8 @@ class Scorer:
         batch_segments: int | None = None,
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise UsageError("device gpu: this process sees no CUDA device; use auto or cpu, or mend the driver")
         self.batch_segments = batch_segments or (256 if self.device.type == "cuda" else 32)
         self.bundles: list[Bundle] = [load_bundle(name).to(self.device) for name in bundles]
         presence = [bundle for bundle in self.bundles if set(PRESENCE_LABELS) <= set(bundle.labels)]
