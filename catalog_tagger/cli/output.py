@@ -107,7 +107,7 @@ class RunDisplay:
         self._console = Console(stderr=True)
         self._open = ExitStack()
         self._bar: Progress | None = None
-        self._last_line_s = 0.0
+        self._last_line_s = -_LINE_EVERY_S
         if self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("[bold]{task.description}"),

@@ -282,6 +282,8 @@ class _watched:
             last = self._stop.wait(_LOOK_EVERY_S)
             try:
                 total = ray.get(self._board.total.remote(), timeout=5)
+            except ray.exceptions.GetTimeoutError:
+                continue
             except ray.exceptions.RayError:
                 return
             if self._on_progress is not None:
