@@ -46,6 +46,8 @@ BLOCK_S: Final = 120.0
 #: shorter audio than this share of what the headers announce counts as truncated
 WHOLE_SHARE: Final = 0.9
 
+_LONGEST_OGG_PAGE_S: Final = 40.0
+
 #: FFmpeg's demuxers that may open a track.
 CONTAINERS: Final = ("mp3", "aac", "mov", "flac", "ogg", "wav", "w64", "aiff", "asf")
 #: FFmpeg's decoders that may run; anything else in the file, cover pictures too, is left alone.
@@ -109,6 +111,7 @@ class AudioStream:
     def __init__(self, source: AudioSource, *, max_duration_s: float = math.inf) -> None:
         self._file, self._owns_file = _as_file(source)
         self._max_samples = max_duration_s * SAMPLE_RATE_HZ
+        self._origin_s: float | None = None
         self.decoded_samples = 0
         try:
             self._container, self._stream = _open(self._file)
@@ -166,14 +169,21 @@ class AudioStream:
         sample in time, and by a codec's state at the seek point, which a lead-in of 0.25 s settles.
         """
         first, want = seconds_to_samples(start_s), seconds_to_samples(length_s)
-        lead_in_s = max(0.0, start_s - 0.25)
+        lead_in_s = start_s - 0.25
+        if self.info.container == "ogg" and self.info.announced_s is not None:
+            # after a seek into the last page FFmpeg guesses the time; no page is longer than 255 packets
+            lead_in_s = min(lead_in_s, self.info.announced_s - _LONGEST_OGG_PAGE_S)
+        if self._origin_s is None:
+            self._origin_s = self._first_frame_s()
         try:
-            self._container.seek(int(lead_in_s * av.time_base), backward=True)
+            self._container.seek(int(max(0.0, lead_in_s) * av.time_base), backward=True)
         except av.error.FFmpegError as error:
+            if self.info.announced_s is not None and start_s >= self.info.announced_s:
+                return np.zeros(0, dtype=np.int16)  # some demuxers refuse to go there
             raise AudioError("decode_failed", f"cannot seek to {start_s:.1f} s: {_say(error)}") from error
         out = np.zeros(want, dtype=np.int16)
         filled = 0
-        for at, piece in _resampled(self._container, self._stream):
+        for at, piece in _resampled(self._container, self._stream, origin_s=self._origin_s):
             begin = at - first
             source = piece[max(0, -begin) : max(0, want - begin)]
             begin = max(0, begin)
@@ -182,6 +192,18 @@ class AudioStream:
             if at + len(piece) >= first + want:
                 break
         return out[:filled]
+
+    def _first_frame_s(self) -> float:
+        """Clock of the first sample that decodes, which is time 0: encoders start it off zero."""
+        try:
+            self._container.seek(0, backward=True)
+            for packet in self._container.demux(self._stream):
+                for frame in packet.decode():
+                    if frame.pts is not None:
+                        return float(frame.pts * frame.time_base)
+        except av.error.FFmpegError:
+            pass  # reading the window will say what is wrong
+        return float((self._stream.start_time or 0) * self._stream.time_base)
 
     def _check_whole(self) -> None:
         announced = self.info.announced_s
@@ -307,19 +329,20 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
                 continue
             started = started or bool(frames)
             yield from frames
+    except av.error.PatchWelcomeError as error:  # Ogg alone: FFmpeg would end here, and the rest go unheard
+        raise AudioError("decode_failed", "a chain of streams whose format changes on the way") from error
     except av.error.FFmpegError as error:
         if not started:
             raise AudioError("decode_failed", f"nothing could be decoded: {_say(error)}") from error
 
 
-def _resampled(container: Any, stream: Any) -> Iterator[tuple[int, Pcm]]:
+def _resampled(container: Any, stream: Any, *, origin_s: float = 0.0) -> Iterator[tuple[int, Pcm]]:
     """(position at 16 kHz by the stream's clock, samples) of every piece from the present read position on."""
-    origin = stream.start_time or 0  # a codec's delay puts the first sample's clock off zero
     rate: _ToRate | None = None
     position: int | None = None
     for frame in _frames(container, stream):
         if position is None:
-            seconds = 0.0 if frame.pts is None else float((frame.pts - origin) * frame.time_base)
+            seconds = 0.0 if frame.pts is None else float(frame.pts * frame.time_base) - origin_s
             position = seconds_to_samples(seconds)
         pieces: list[Pcm] = []
         if rate is None or not rate.takes(frame):  # chained or spliced streams change their format on the way
