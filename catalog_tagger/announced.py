@@ -4,7 +4,8 @@ FFmpeg always has a duration, but for MP3 without a frame count and for raw AAC 
 the first frames' bit rate, and for WAV it may be cut to the bytes that are there. Truncation is
 judged by what the headers themselves promise:
 
-- MP3: FFmpeg's figure where the first frame carries a Xing, Info or VBRI header, else unknown;
+- MP3: FFmpeg's figure where the first frame carries a Xing, Info or VBRI header; unknown where it does
+  not, or where more bytes follow than it counts (files end to end, a large tag), since FFmpeg guesses then;
 - raw AAC (ADTS): unknown;
 - WAV: size of the data chunk over the byte rate; unknown where a live recording left it open;
 - all others: FFmpeg's figure. Ogg and WMA files that were cut short announce only what is left.
@@ -38,7 +39,8 @@ def announced_seconds(file: IO[bytes], *, container: str, by_ffmpeg: float | Non
 
 
 def _has_frame_count(file: IO[bytes]) -> bool:
-    """Whether an MP3 file's first frame carries a Xing, Info or VBRI header, read past its ID3v2 tag."""
+    """Whether an MP3 file's first frame, past its ID3v2 tag, carries a frame count that FFmpeg goes by."""
+    size = file.seek(0, io.SEEK_END)
     file.seek(0)
     head = file.read(10)
     skip = 0
@@ -46,7 +48,18 @@ def _has_frame_count(file: IO[bytes]) -> bool:
         skip = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
     file.seek(skip)
     first = file.read(4096)
-    return any(tag in first for tag in (b"Xing", b"Info", b"VBRI"))
+    for tag in (b"Xing", b"Info", b"VBRI"):
+        at = first.find(tag)
+        if at < 0:
+            continue
+        if tag == b"VBRI":
+            counted = int.from_bytes(first[at + 10 : at + 14], "big")
+        else:
+            flags = int.from_bytes(first[at + 4 : at + 8], "big")
+            place = at + 8 + 4 * (flags & 1)
+            counted = int.from_bytes(first[place : place + 4], "big") if flags & 2 else 0
+        return counted == 0 or size - skip <= counted + counted // 16  # FFmpeg's own bound
+    return False
 
 
 def _riff_seconds(file: IO[bytes]) -> float | None:
