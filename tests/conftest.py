@@ -1,0 +1,117 @@
+"""What several tests share: a model that hears nothing, small catalogues, an S3 server, one local Ray.
+
+Tests that use Ray carry the mark ``xdist_group("ray")``, so that one worker does them one after the other.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from audio_files import glide, suffix_of, write
+from servers import S3Server, moto_server, rclone_server
+
+from catalog_tagger.models import build_model
+from catalog_tagger.models.bundle import save_bundle
+from catalog_tagger.models.calibration import Calibration
+
+#: the repository
+ROOT = Path(__file__).parents[1]
+
+#: relative name -> (codec, seconds) of the tracks that can be tagged in `catalogue`
+TRACKS = {
+    "a.mp3": ("mp3", 12.0),
+    "b/c.flac": ("flac", 5.0),
+    "b/d, e.m4a": ("aac", 7.0),
+    "Ünïcode/señal.opus": ("opus", 5.2),
+    "UPPER.WAV": ("wav", 0.1),
+    "z.wma": ("wma", 6.0),
+}
+#: relative name -> (bytes, the code it is quarantined with)
+BROKEN = {
+    "broken/empty.mp3": (b"", "empty"),
+    "broken/page.mp3": (b"<!DOCTYPE html><title>404</title>" * 40, "not_audio"),
+}
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The labelled recordings; tests that need them are skipped where they are absent."""
+    folder = Path(os.environ.get("CATALOG_TAGGER_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "manifest.csv").is_file():
+        pytest.skip(f"no labelled recordings in {folder}; set CATALOG_TAGGER_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny untrained bundle: what it hears means nothing, but is the same every time."""
+    torch.manual_seed(0)
+    architecture = {"name": "residual_cnn", "n_labels": 2, "channels": [4, 4, 8, 8], "hidden": 8}
+    folder = tmp_path_factory.mktemp("bundles") / "untrained"
+    save_bundle(
+        folder,
+        name="untrained",
+        labels=["music", "speech"],  # not in the order of the tables: columns go by label
+        architecture=architecture,
+        frontend={"name": "cqt"},
+        model=build_model(architecture),
+        calibration=Calibration(scale=(1.0, 1.0), offset=(0.0, 0.0)),
+        card={},
+    )
+    return str(folder)
+
+
+def write_catalogue(folder: Path) -> Path:
+    """`TRACKS` and `BROKEN` as files below a folder."""
+    for name, (codec, length_s) in TRACKS.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rate_hz = 48000 if codec == "opus" else 22050
+        plain = write(
+            path.with_name(f"plain{suffix_of(codec)}"), glide(length_s, rate_hz=rate_hz), rate_hz=rate_hz, codec=codec
+        )
+        plain.replace(path)
+    for name, (data, _) in BROKEN.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    (folder / "cover.jpg").write_bytes(b"not a track")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `TRACKS` and `BROKEN`; not to be changed."""
+    return write_catalogue(tmp_path_factory.mktemp("catalogue") / "audio")
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """A Ray of two logical CPUs that the job finds and uses."""
+    import ray
+
+    from catalog_tagger.tagging import cluster  # noqa: F401 - its settings must precede Ray's start
+
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=300_000_000,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module", params=["rclone", "moto"])
+def s3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server with one empty bucket, and its credentials in this process's environment."""
+    start = {"rclone": lambda: rclone_server(tmp_path_factory.mktemp("s3")), "moto": moto_server}[request.param]
+    with pytest.MonkeyPatch.context() as patch, start() as server:
+        for key in [key for key in os.environ if key.startswith("AWS_")]:
+            patch.delenv(key)
+        for key, value in server.environment().items():
+            patch.setenv(key, value)
+        server.make_bucket()
+        yield server
