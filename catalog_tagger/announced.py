@@ -8,13 +8,17 @@ judged by what the headers themselves promise:
   not, or where more bytes follow than it counts (files end to end, a large tag), since FFmpeg guesses then;
 - raw AAC (ADTS): unknown;
 - WAV: size of the data chunk over the byte rate; unknown where a live recording left it open;
-- all others: FFmpeg's figure. Ogg and WMA files that were cut short announce only what is left.
+- WMA: play duration less preroll of its file properties; unknown in a broadcast. FFmpeg's own figure is
+  made from the bytes that are there;
+- all others: FFmpeg's figure. Ogg and W64 files that were cut short announce only what is left.
 """
 
 from __future__ import annotations
 
 import io
-from typing import IO
+from typing import IO, Final
+
+_ASF_FILE_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 def announced_seconds(file: IO[bytes], *, container: str, by_ffmpeg: float | None) -> float | None:
@@ -31,6 +35,8 @@ def announced_seconds(file: IO[bytes], *, container: str, by_ffmpeg: float | Non
     try:
         if container == "wav":
             return _riff_seconds(file)
+        if container == "asf":
+            return _asf_seconds(file)
         if container == "aac" or (container == "mp3" and not _has_frame_count(file)):
             return None
         return by_ffmpeg
@@ -78,3 +84,15 @@ def _riff_seconds(file: IO[bytes]) -> float | None:
             file.seek(-12, io.SEEK_CUR)
         file.seek(size + size % 2, io.SEEK_CUR)
     return None
+
+
+def _asf_seconds(file: IO[bytes]) -> float | None:
+    """Duration by the file properties object of a WMA file, which lies near its start."""
+    file.seek(0)
+    head = file.read(1 << 16)
+    at = head.find(_ASF_FILE_PROPERTIES)
+    fields = head[at + 64 : at + 92]  # after its GUID, size, file id, file size, time and packet count
+    if at < 0 or len(fields) < 28 or fields[24] & 1:
+        return None
+    play_100ns, preroll_ms = (int.from_bytes(fields[i : i + 8], "little") for i in (0, 16))
+    return play_100ns / 1e7 - preroll_ms / 1e3
