@@ -62,8 +62,8 @@ def _start(address: str | None) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address or os.environ.get("RAY_ADDRESS"):
         options["address"] = address
-    else:
-        options |= {"include_dashboard": False, "object_store_memory": _LOCAL_OBJECT_STORE_BYTES}
+    else:  # "local", since without an address Ray joins whatever cluster it finds on this machine
+        options |= {"address": "local", "include_dashboard": False, "object_store_memory": _LOCAL_OBJECT_STORE_BYTES}
     try:
         ray.init(**options)
     except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
