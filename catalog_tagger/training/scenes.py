@@ -73,11 +73,11 @@ class Scene:
 
 #: Shares of the recipes of `compose`.
 RECIPES: Final[dict[str, float]] = {
-    "speech": 0.28,
-    "music": 0.34,
+    "speech": 0.27,
+    "music": 0.33,
     "speech+music": 0.13,
-    "neither": 0.14,
-    "sequence": 0.08,
+    "neither": 0.17,
+    "sequence": 0.07,
     "unknown": 0.03,
 }
 
@@ -151,11 +151,11 @@ def speech_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
 def music_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
     """Music of any kind: produced, sung alone, made of single notes."""
     draw = rng.random()
-    if draw < 0.18 and banks.singing:
+    if draw < 0.22 and banks.singing:
         bank = banks.singing
-    elif draw < 0.38 and banks.sung:
+    elif draw < 0.46 and banks.sung:
         bank = banks.sung
-    elif draw < 0.46 and banks.notes:
+    elif draw < 0.53 and banks.notes:
         return _treated(MUSIC, _note_sequence(banks.notes, length, rng), rng)
     else:
         bank = banks.music

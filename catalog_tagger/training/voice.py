@@ -189,7 +189,7 @@ def _warp(log_envelope: Float64Array, ratio: float) -> Float64Array:
     low = np.floor(place).astype(int)
     part = place - low
     high = np.minimum(low + 1, last)
-    return (1 - part) * log_envelope[:, low] + part * log_envelope[:, high]
+    return np.asarray((1 - part) * log_envelope[:, low] + part * log_envelope[:, high])
 
 
 def _add_noise(out: Float64Array, envelope: Float64Array, share: Float64Array, rng: np.random.Generator) -> None:
