@@ -74,28 +74,51 @@ class TrainingDisplay:
 def show_figures(card: dict[str, Any], folder: Path) -> None:
     """The figures of a finished bundle as tables."""
     console = Console(soft_wrap=True, highlight=False)
-    table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    for name in ("set", "of", "definition", "right", "95 % (items)", "95 % (sources)"):
-        table.add_column(name)
-    for split, figures in card["figures"].items():
-        if split == "speech_over_music":
-            continue
-        for level in ("segments", "clips"):
-            for definition in ("two_class", "presence", "neither"):
-                figure = figures[level][definition]
-                sources = figure["over_sources"]
-                table.add_row(
-                    split,
-                    f"{figure['of']:,} {level}",
-                    definition,
-                    f"{100 * figure['share']:.2f} %",
-                    f"{100 * figure['wilson'][0]:.1f}-{100 * figure['wilson'][1]:.1f}",
-                    f"{100 * sources[0]:.1f}-{100 * sources[1]:.1f}" if sources else "",
-                )
-    console.print(table)
+    figures = {name: one for name, one in card["figures"].items() if name != "speech_over_music"}
+    console.print(figures_table(figures))
     for row in card["figures"].get("speech_over_music", []):
         console.print(
             f"speech at {row['speech_over_music_db']:+d} dB over music: F of speech "
             f"{row['speech']['f']:.3f}, of music {row['music']['f']:.3f}"
         )
     console.print(f"bundle written to {folder}")
+
+
+def figures_table(figures: dict[str, Any]) -> Table:
+    """Shares with their intervals, per set, level and definition."""
+    table = _table("set", "of", "definition", "right", "95 % (items)", "95 % (sources)")
+    for name, one in figures.items():
+        for level in ("segments", "clips"):
+            for definition in ("two_class", "presence", "neither"):
+                figure = one[level][definition]
+                sources = figure["over_sources"]
+                table.add_row(
+                    name,
+                    f"{figure['of']:,} {level}",
+                    definition,
+                    f"{100 * figure['share']:.2f} %",
+                    f"{100 * figure['wilson'][0]:.1f}-{100 * figure['wilson'][1]:.1f}",
+                    f"{100 * sources[0]:.1f}-{100 * sources[1]:.1f}" if sources else "",
+                )
+    return table
+
+
+def sources_table(figures: dict[str, Any]) -> Table:
+    """One row per source and truth, so that none hides in a mean."""
+    table = _table("truth", "source", "segments", "two-class", "presence", "clips", "two-class", "presence")
+    for row in figures["sources"]:
+        cells = [row["truth"], row["source"]]
+        for level in ("segments", "clips"):
+            cells.append(f"{row.get(level, 0):,}")
+            for definition in ("two_class", "presence"):
+                share = row.get(f"{level}_{definition}")
+                cells.append("" if share is None else f"{100 * share:.1f}")
+        table.add_row(*cells)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name)
+    return table

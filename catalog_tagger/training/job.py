@@ -22,13 +22,12 @@ from catalog_tagger.frontends import build_frontend
 from catalog_tagger.models import build_model
 from catalog_tagger.models.bundle import save_bundle
 from catalog_tagger.models.calibration import Calibration, fit_calibration
-from catalog_tagger.training.cache import open_cache
 from catalog_tagger.training.card import make_card
 from catalog_tagger.training.config import TrainingConfig
 from catalog_tagger.training.evaluate import Scores, report, score
 from catalog_tagger.training.loop import Batch, Report, Trainer, as_batch, masked_loss
-from catalog_tagger.training.manifest import read_manifest
-from catalog_tagger.training.prepare import Material, Progress, prepare, recording_of
+from catalog_tagger.training.measure import measure, select
+from catalog_tagger.training.prepare import Material, Progress, prepare
 from catalog_tagger.training.scenes import LABELS, Banks, compose
 from catalog_tagger.training.stress import speech_over_music
 
@@ -169,16 +168,11 @@ class Job:
                 side.banks, probabilities, seed=self.config.seed, examples=self.config.validation.mixtures
             )
         if self.config.report_on_test:
-            figures["test"] = report(self._score_test(probabilities))
+            figures["test"] = measure(
+                select(self.config.manifest, split="test"),
+                probabilities,
+                self.config.clips,
+                self.cache_dir,
+                progress=self.progress,
+            )
         return figures
-
-    def _score_test(self, probabilities: Callable[[Tensor], Tensor]) -> Scores:
-        clips = [clip for clip in read_manifest(self.config.manifest) if clip.split == "test"]
-        cache = open_cache(
-            clips,
-            self.cache_dir,
-            degraded=False,
-            progress=lambda done, of: self.progress("decoding test", done, of),
-        )
-        recordings = [recording_of(clip, cache, index, group=clip.key) for index, clip in enumerate(clips)]
-        return score(clips, recordings, probabilities, self.config.clips)
