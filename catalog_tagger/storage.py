@@ -57,7 +57,7 @@ class Store:
         if scheme not in ("file", "s3"):
             raise UsageError(f"{text}: unknown scheme {scheme!r}; use a local path or s3://bucket/prefix")
         with explained(text):
-            self.fs, root = fsspec.core.url_to_fs(text)
+            self.fs, root = fsspec.core.url_to_fs(text, **_client_options(scheme))
         self.is_local = isinstance(self.fs, LocalFileSystem)
         self.root = str(root).rstrip("/") or "/"
         self.uri = self.root if self.is_local else f"s3://{self.root}"
@@ -135,6 +135,17 @@ class Store:
             stat = Path(entry["name"]).stat()  # fsspec rounds mtime to a float
             return ObjectInfo(uri=str(entry["name"]), size_bytes=size, etag=f"{stat.st_size:x}-{stat.st_mtime_ns:x}")
         return ObjectInfo(uri=f"s3://{entry['name']}", size_bytes=size, etag=str(entry.get("ETag", "")).strip('"'))
+
+
+def _client_options(scheme: str) -> dict[str, Any]:
+    """Checksums only where S3 demands them, with servers other than AWS, unless the environment says otherwise.
+
+    Some of them answer a ranged read with the checksum of the whole object, or refuse such uploads.
+    """
+    if scheme != "s3" or not any(f"AWS_ENDPOINT_URL{suffix}" in os.environ for suffix in ("", "_S3")):
+        return {}
+    names = ("request_checksum_calculation", "response_checksum_validation")
+    return {"config_kwargs": {name: "when_required" for name in names if f"AWS_{name.upper()}" not in os.environ}}
 
 
 @contextmanager
