@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from audio_files import glide, suffix_of, write
+from audio_files import glide, suffix_of, tone, write
 from servers import S3Server, moto_server, rclone_server
 
+from catalog_tagger.audio import SEGMENT_SAMPLES
+from catalog_tagger.frontends import build_frontend
 from catalog_tagger.models import build_model
 from catalog_tagger.models.bundle import save_bundle
 from catalog_tagger.models.calibration import Calibration
@@ -46,9 +48,21 @@ def data_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny untrained bundle: what it hears means nothing, but is the same every time."""
-    torch.manual_seed(0)
+    """A tiny untrained bundle: what it hears means nothing, but differs from track to track, the same every time."""
     architecture = {"name": "residual_cnn", "n_labels": 2, "channels": [4, 4, 8, 8], "hidden": 8}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build_model(architecture)
+        noise = torch.cumsum(torch.randn(16, SEGMENT_SAMPLES), dim=1) * torch.linspace(0.01, 1, 16)[:, None]
+    frontend = build_frontend({"name": "cqt"})
+    signals = torch.cat([noise / 1000, torch.from_numpy(glide(40.0, rate_hz=16000)).float().reshape(8, -1)])
+    with torch.no_grad():
+        features = frontend(signals)
+        model.train()
+        for _ in range(30):  # its normalisation needs to have met some sound
+            model(features)
+        logits = model.eval()(features)
+    scale, middle = 2.0 / logits.std(dim=0), logits[16:].mean(dim=0)
     folder = tmp_path_factory.mktemp("bundles") / "untrained"
     save_bundle(
         folder,
@@ -56,8 +70,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
         labels=["music", "speech"],  # not in the order of the tables: columns go by label
         architecture=architecture,
         frontend={"name": "cqt"},
-        model=build_model(architecture),
-        calibration=Calibration(scale=(1.0, 1.0), offset=(0.0, 0.0)),
+        model=model,
+        calibration=Calibration(scale=tuple(scale.tolist()), offset=tuple((-scale * middle).tolist())),
         card={},
     )
     return str(folder)
@@ -65,14 +79,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def write_catalogue(folder: Path) -> Path:
     """`TRACKS` and `BROKEN` as files below a folder."""
-    for name, (codec, length_s) in TRACKS.items():
+    for i, (name, (codec, length_s)) in enumerate(TRACKS.items()):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         rate_hz = 48000 if codec == "opus" else 22050
-        plain = write(
-            path.with_name(f"plain{suffix_of(codec)}"), glide(length_s, rate_hz=rate_hz), rate_hz=rate_hz, codec=codec
-        )
-        plain.replace(path)
+        signal = 0.6 * glide(length_s, rate_hz=rate_hz) + tone(length_s, rate_hz=rate_hz, hz=150.0 * 2**i, level=0.3)
+        write(path.with_name(f"new{suffix_of(codec)}"), signal, rate_hz=rate_hz, codec=codec).replace(path)
     for name, (data, _) in BROKEN.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
@@ -94,6 +106,7 @@ def local_ray() -> Iterator[None]:
     from catalog_tagger.tagging import cluster  # noqa: F401 - its settings must precede Ray's start
 
     ray.init(
+        address="local",  # never one that somebody else started
         num_cpus=2,
         include_dashboard=False,
         object_store_memory=300_000_000,

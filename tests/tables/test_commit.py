@@ -1,0 +1,105 @@
+"""Runs appear whole or not at all, and can be accounted for from what lies in the warehouse."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from warehouse import manifest_of, put_run, put_shard, track_row
+
+from catalog_tagger.errors import StorageError
+from catalog_tagger.storage import Store
+from catalog_tagger.tables.commit import (
+    RunManifest,
+    commit_run,
+    committed_runs,
+    finished_shards,
+    read_manifest,
+    read_shard,
+    unfinished_runs,
+)
+from catalog_tagger.tables.schemas import TABLES
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def test_files_carry_the_schema_with_its_comments(store: Store) -> None:
+    entries = put_shard(store, run_id="r", shard="s", rows=[track_row("a", run_id="r", minute=0)])
+    for entry in entries:
+        found = pq.read_schema(store.path(entry.name))
+        assert found.remove_metadata().equals(TABLES[entry.table].remove_metadata())
+        for field in found:
+            assert field.metadata[b"comment"] == TABLES[entry.table].field(field.name).metadata[b"comment"]
+
+
+def test_entries_and_footers_tell_the_same(store: Store) -> None:
+    rows = [track_row(name, run_id="r", minute=0) for name in "abc"]
+    entries = put_shard(store, run_id="r", shard="s", rows=rows)
+    summary, found = read_shard(store, "r", "s")
+    assert sorted(found, key=lambda entry: entry.name) == sorted(entries, key=lambda entry: entry.name)
+    assert (summary.shard, summary.tracks, summary.segments, summary.worker) == ("s", 3, 6, "node/1/cpu")
+    for entry in entries:
+        path = Path(store.path(entry.name))
+        assert (entry.size_bytes, entry.rows) == (path.stat().st_size, pq.read_metadata(path).num_rows)
+    assert {entry.table: entry.rows for entry in entries} == {"tracks": 3, "segments": 6}
+
+
+def test_a_shard_ends_with_its_tracks_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Store.write
+
+    def refuse_tracks(self: Store, name: str, data: bytes) -> None:
+        if name.startswith("tracks/"):
+            raise StorageError("the disk is full")
+        real(self, name, data)
+
+    monkeypatch.setattr(Store, "write", refuse_tracks)
+    with pytest.raises(StorageError):
+        put_shard(store, run_id="r", shard="s", rows=[track_row("a", run_id="r", minute=0)])
+    assert store.children("segments/run_id=r") == ["s.parquet"], "the other tables were written before"
+    assert finished_shards(store, "r") == []
+    monkeypatch.undo()
+    put_shard(store, run_id="r", shard="s", rows=[track_row("a", run_id="r", minute=0)])
+    assert finished_shards(store, "r") == ["s"]
+
+
+def test_the_same_rows_make_the_same_bytes(store: Store) -> None:
+    rows = [track_row("a", run_id="r", minute=0)]
+    first = {e.name: store.read(e.name) for e in put_shard(store, run_id="r", shard="s", rows=rows)}
+    again = {e.name: store.read(e.name) for e in put_shard(store, run_id="r", shard="s", rows=rows)}
+    assert first == again
+
+
+def test_a_run_exists_once_its_manifest_does(store: Store) -> None:
+    files = put_shard(store, run_id="r", shard="s", rows=[track_row("a", run_id="r", minute=0)])
+    store.write("runs/r/job.json", b"{}")
+    assert read_manifest(store, "r") is None
+    assert committed_runs(store) == []
+    assert unfinished_runs(store) == ["r"]
+    manifest = manifest_of("r", files)
+    commit_run(store, manifest)
+    assert read_manifest(store, "r") == manifest
+    assert committed_runs(store) == [manifest]
+    assert unfinished_runs(store) == []
+
+
+def test_runs_come_in_the_order_of_their_commits(store: Store) -> None:
+    for run_id, committed_at in (("a", "2026-01-03"), ("b", "2026-01-01"), ("d", "2026-01-02"), ("c", "2026-01-02")):
+        commit_run(store, manifest_of(run_id, [], committed_at=committed_at))
+    assert [run.run_id for run in committed_runs(store)] == ["b", "c", "d", "a"]
+
+
+def test_a_manifest_survives_its_file(store: Store) -> None:
+    put_run(store, "r", [track_row("a", run_id="r", minute=0)])
+    manifest = read_manifest(store, "r")
+    assert manifest is not None
+    assert RunManifest.from_json(manifest.to_json(), place="here") == manifest
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"files": []}', json.dumps({"run_id": "r"}).encode()])
+def test_a_damaged_manifest_is_one_error_that_names_it(store: Store, data: bytes) -> None:
+    store.write("runs/r/manifest.json", data)
+    with pytest.raises(StorageError, match=r"runs/r/manifest\.json: not a run manifest .*restore or remove the file"):
+        committed_runs(store)

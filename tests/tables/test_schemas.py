@@ -1,0 +1,58 @@
+"""The columns that users were promised, with their types and a comment each."""
+
+import pyarrow as pa
+import pytest
+
+from catalog_tagger.tables.schemas import SEGMENTS, TABLES, TRACKS
+
+PROMISED = {
+    "tracks": {
+        "track_id": "string",
+        "run_id": "string",
+        "status": "string",
+        "error_code": "string",
+        "error_message": "string",
+        "uri": "string",
+        "audio_etag": "string",
+        "size_bytes": "int64",
+        "codec": "string",
+        "sample_rate_hz": "int32",
+        "channels": "int32",
+        "duration_s": "double",
+        "scanned_s": "double",
+        "speech_fraction": "float",
+        "music_fraction": "float",
+        "content_type": "string",
+        "content_confidence": "float",
+        "bundles": "list<element: string>",
+        "tagged_at": "timestamp[us, tz=UTC]",
+    },
+    "segments": {
+        "track_id": "string",
+        "run_id": "string",
+        "start_s": "double",
+        "end_s": "double",
+        "p_speech": "float",
+        "p_music": "float",
+    },
+}
+
+
+@pytest.mark.parametrize("table", PROMISED)
+def test_columns_names_order_and_types_are_as_promised(table: str) -> None:
+    found = {field.name: str(field.type).replace("<item", "<element") for field in TABLES[table]}
+    assert list(found.items())[: len(PROMISED[table])] == list(PROMISED[table].items())
+
+
+@pytest.mark.parametrize("schema", [TRACKS, SEGMENTS], ids=list(TABLES))
+def test_every_column_has_a_comment(schema: pa.Schema) -> None:
+    for field in schema:
+        assert len(field.metadata[b"comment"]) > 10, field.name
+    assert schema.metadata[b"comment"]
+
+
+def test_what_identifies_a_row_cannot_be_null() -> None:
+    for schema in TABLES.values():
+        for name in ("track_id", "run_id"):
+            assert not schema.field(name).nullable
+    assert not TRACKS.field("status").nullable

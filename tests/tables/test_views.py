@@ -1,0 +1,125 @@
+"""What SQL sees: committed rows alone, and of each track the newest."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from warehouse import put_run, put_shard, track_row
+
+from catalog_tagger.errors import UsageError
+from catalog_tagger.storage import Store
+from catalog_tagger.tables.views import query
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "w")
+
+
+def rows(store: Store, sql: str) -> list[tuple[object, ...]]:
+    return [tuple(row.values()) for row in query(store, sql).to_pylist()]
+
+
+def test_a_run_without_manifest_is_invisible(store: Store) -> None:
+    put_run(store, "a", [track_row("x", run_id="a", minute=0)])
+    put_shard(store, run_id="b", shard="s", rows=[track_row("x", run_id="b", minute=9, content_type="speech")])
+    store.write("runs/b/job.json", b"{}")
+    for table in ("tracks", "tracks_history", "segments", "segments_history", "runs"):
+        assert rows(store, f"SELECT DISTINCT run_id FROM {table}") == [("a",)], table
+
+
+def test_history_has_every_row_and_current_the_newest(store: Store) -> None:
+    put_run(store, "a", [track_row("x", run_id="a", minute=1), track_row("y", run_id="a", minute=2)], segments=3)
+    put_run(store, "b", [track_row("x", run_id="b", minute=5, content_type="speech")], segments=1)
+    assert rows(store, "SELECT track_id, run_id FROM tracks_history ORDER BY ALL") == [
+        ("x", "a"),
+        ("x", "b"),
+        ("y", "a"),
+    ]
+    assert rows(store, "SELECT track_id, run_id, content_type FROM tracks ORDER BY 1") == [
+        ("x", "b", "speech"),
+        ("y", "a", "music"),
+    ]
+    assert rows(store, "SELECT track_id, run_id, count(*) FROM segments GROUP BY ALL ORDER BY 1") == [
+        ("x", "b", 1),
+        ("y", "a", 3),
+    ]
+    assert rows(store, "SELECT count(*) FROM segments_history") == [(7,)]
+
+
+def test_a_later_run_with_an_older_row_does_not_win(store: Store) -> None:
+    put_run(store, "a", [track_row("x", run_id="a", minute=7)])
+    put_run(store, "b", [track_row("x", run_id="b", minute=3)])
+    assert rows(store, "SELECT run_id FROM tracks") == [("a",)]
+
+
+def test_a_tie_goes_to_the_later_run_name(store: Store) -> None:
+    for run_id in ("b", "c", "a"):
+        put_run(store, run_id, [track_row("x", run_id=run_id, minute=3)])
+    assert rows(store, "SELECT run_id FROM tracks") == [("c",)]
+
+
+def test_a_quarantined_row_replaces_a_tagged_one_and_its_segments(store: Store) -> None:
+    put_run(store, "a", [track_row("x", run_id="a", minute=1)])
+    put_run(store, "b", [track_row("x", run_id="b", minute=2, status="quarantined", error_code="empty")], segments=0)
+    assert rows(store, "SELECT status, error_code FROM tracks") == [("quarantined", "empty")]
+    assert rows(store, "SELECT count(*) FROM segments") == [(0,)]
+
+
+@given(
+    made=st.lists(
+        st.tuples(st.sampled_from("xyz"), st.integers(0, 5), st.sampled_from("abcd")),
+        min_size=1,
+        max_size=8,
+        unique_by=lambda row: (row[0], row[2]),
+    )
+)
+@settings(max_examples=15, deadline=None)
+def test_current_is_the_greatest_by_time_then_run(
+    made: list[tuple[str, int, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    store = Store(tmp_path_factory.mktemp("w"))
+    for run_id in {run_id for _, _, run_id in made}:
+        put_run(store, run_id, [track_row(t, run_id=r, minute=m) for t, m, r in made if r == run_id])
+    expected = {track: max((m, r) for t, m, r in made if t == track)[1] for track, _, _ in made}
+    assert dict(rows(store, "SELECT track_id, run_id FROM tracks")) == expected
+
+
+def test_the_runs_view_accounts_for_every_run(store: Store) -> None:
+    put_run(store, "a", [track_row(name, run_id="a", minute=0) for name in "xyz"], segments=4)
+    assert rows(
+        store, "SELECT run_id, source, bundles, tracks, tagged, quarantined, up_to_date, segments, wall_s FROM runs"
+    ) == [("a", "/audio", ["m@1"], 3, 3, 0, 3, 12, 2.0)]
+
+
+def test_a_warehouse_with_an_unfinished_run_alone_is_empty_and_not_an_error(store: Store) -> None:
+    store.write("runs/a/job.json", b"{}")
+    for table in ("tracks", "segments", "runs"):
+        assert rows(store, f"SELECT count(*) FROM {table}") == [(0,)]
+
+
+def test_names_with_quotes_spaces_and_unicode_are_just_text(store: Store) -> None:
+    names = ["it's", 'say "hi"', "a, b", "é/ü", "007", "%2F", "a=b"]
+    put_run(store, "a", [track_row(name, run_id="a", minute=0) for name in names])
+    assert sorted(row[0] for row in rows(store, "SELECT track_id FROM tracks")) == sorted(names)
+
+
+def test_no_warehouse_is_one_error_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no warehouse here; make one with: catalog-tagger tag"):
+        query(Store(tmp_path / "nowhere"), "SELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("SELEC 1", "(?i)syntax error"),
+        ("SELECT nothing FROM tracks", "nothing"),
+        ("SELECT * FROM nowhere", "nowhere"),
+        ("-- only a remark", "returns no rows"),
+    ],
+)
+def test_a_statement_that_cannot_be_answered_is_one_error(store: Store, sql: str, message: str) -> None:
+    put_run(store, "a", [track_row("x", run_id="a", minute=0)])
+    with pytest.raises(UsageError, match=message):
+        query(store, sql)

@@ -1,0 +1,168 @@
+"""Folders and object storage behind one interface: whole objects or none, and one clear error for each refusal."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from servers import BUCKET, S3Server
+
+from catalog_tagger.errors import StorageError, UsageError
+from catalog_tagger.storage import Store, explained
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "root")
+
+
+def files_in(store: Store) -> list[str]:
+    return sorted(path.name for path in Path(store.root).iterdir())
+
+
+def test_what_is_written_is_read_back_whole_and_in_parts(store: Store) -> None:
+    store.write("a/b.bin", bytes(range(100)))
+    assert store.read("a/b.bin") == bytes(range(100))
+    assert store.read("a/b.bin", start=10, end=20) == bytes(range(10, 20))
+    with store.open("a/b.bin") as file:
+        file.seek(95)
+        assert file.read() == bytes(range(95, 100))
+    store.write("a/b.bin", memoryview(b"new"))
+    assert store.read("a/b.bin") == b"new"
+
+
+def test_an_interrupted_write_leaves_the_old_object_and_no_trace(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write("a", b"old")
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(StorageError, match=r"a: No space left on device"):
+        store.write("a", b"new")
+    with pytest.raises(StorageError, match="No space left"):
+        store.write("b", b"new")
+    assert store.read("a") == b"old"
+    assert files_in(store) == ["a"]
+
+
+def test_a_reader_never_sees_half_an_object(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write("a", b"old")
+    seen = []
+    real = os.fsync
+
+    def look(descriptor: int) -> None:
+        seen.append((store.read("a"), store.children(""), len(files_in(store))))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
+    store.write("a", b"new" * 1000)
+    assert seen == [(b"old", ["a"], 2)], "the temporary file is there, and no listing shows it"
+    assert store.read("a") == b"new" * 1000
+
+
+def test_listings_are_sorted_and_tell_size_and_etag(store: Store) -> None:
+    for name in ("b/2", "b/1", "a", "c/d/e"):
+        store.write(name, name.encode())
+    assert store.children("") == ["a", "b", "c"]
+    assert store.children("b") == ["1", "2"]
+    assert store.children("nowhere") == []
+    walked = store.walk()
+    assert [info.uri.removeprefix(store.uri) for info in walked] == ["/a", "/b/1", "/b/2", "/c/d/e"]
+    assert [info.size_bytes for info in walked] == [1, 3, 3, 5]
+    assert store.info("a") == walked[0]
+
+
+def test_the_etag_of_a_file_changes_with_size_and_with_time(store: Store) -> None:
+    store.write("a", b"one")
+    first = store.info("a").etag
+    assert store.info("a").etag == first
+    os.utime(store.path("a"), ns=(0, 1))
+    touched = store.info("a").etag
+    store.write("a", b"longer")
+    os.utime(store.path("a"), ns=(0, 1))
+    assert len({first, touched, store.info("a").etag}) == 3
+
+
+def test_a_missing_object_is_file_not_found(store: Store) -> None:
+    assert not store.exists("a")
+    for look in (store.read, store.info):
+        with pytest.raises(FileNotFoundError):
+            look("a")
+    with pytest.raises(FileNotFoundError), store.open("a"):
+        pass
+
+
+def test_a_file_in_the_way_is_named(store: Store) -> None:
+    store.write("a", b"")
+    with pytest.raises(StorageError, match=r"/a/b: not a folder, or a file is in the way"):
+        store.write("a/b", b"")
+
+
+def test_a_refused_permission_is_named() -> None:
+    with pytest.raises(StorageError, match="somewhere: access denied; check the permissions"), explained("somewhere"):
+        raise PermissionError(13, "Permission denied")
+
+
+def test_a_defect_of_the_program_is_not_dressed_up() -> None:
+    with pytest.raises(ZeroDivisionError), explained("somewhere"):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("uri", ["http://host/a", "gs://bucket/a", "ftp://host"])
+def test_an_unknown_scheme_is_refused(uri: str) -> None:
+    with pytest.raises(UsageError, match=r"unknown scheme '\w+'; use a local path or s3://bucket/prefix"):
+        Store(uri)
+
+
+def test_relative_paths_and_file_uris_are_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Store("a").uri == Store(f"file://{tmp_path}/a").uri == Store(tmp_path / "a").uri == str(tmp_path / "a")
+
+
+# --- object storage --------------------------------------------------------------------------------
+
+
+def test_objects_are_written_read_and_listed(s3: S3Server) -> None:
+    store = Store(f"s3://{BUCKET}/warehouse")
+    assert store.children("") == []
+    assert not store.exists("runs/a")
+    store.write("runs/a", b"0123456789")
+    store.write("runs/b/c", b"")
+    assert store.exists("runs/a")
+    assert store.read("runs/a", start=2, end=5) == b"234"
+    assert store.children("runs") == ["a", "b"]
+    assert [info.uri for info in store.walk()] == [store.uri_of("runs/a"), store.uri_of("runs/b/c")]
+    assert store.info("runs/a").size_bytes == 10
+    assert re.fullmatch(r"[0-9a-f]{32}", store.info("runs/a").etag)
+    with pytest.raises(FileNotFoundError):
+        store.read("runs/nowhere")
+
+
+def test_what_another_writer_put_is_seen_at_once(s3: S3Server) -> None:
+    store = Store(f"s3://{BUCKET}/shared")
+    assert store.children("") == []
+    s3.put("shared/new", b"x")
+    assert store.children("") == ["new"]
+    assert store.exists("new")
+
+
+def test_a_missing_bucket_is_one_error(s3: S3Server) -> None:
+    store = Store("s3://no-such-bucket/a")
+    with pytest.raises(StorageError, match=r"s3://no-such-bucket/a/b: not found; check the path, bucket"):
+        store.write("b", b"")
+
+
+@pytest.mark.parametrize("s3", ["rclone"], indirect=True)  # moto checks no keys
+def test_wrong_keys_are_one_error_without_the_keys(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-of-someone")
+    s3fs.S3FileSystem.clear_instance_cache()
+    try:
+        store = Store(f"s3://{BUCKET}/a")
+        with pytest.raises(StorageError, match="access denied; check the permissions and credentials") as caught:
+            store.read("b")
+        assert "wrong-secret" not in str(caught.value)
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
