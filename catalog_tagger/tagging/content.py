@@ -10,8 +10,8 @@ A segment has speech where its calibrated probability exceeds a level ``u``. Err
 segments are not independent: a voice that fools the model fools it throughout. So the content type
 is judged under full dependence: one ``u`` for all speech scores and one for all music scores of the
 track, each uniform in (0, 1). The verdict is the most probable type, and its probability over both
-levels, computed on a grid, is ``content_confidence``: near 1 where scores are sure, near 1/2 where
-every segment says 0.5, however many segments there are.
+levels, computed on a grid, is ``content_confidence``: near 1 where scores are sure, near 1/2 where one
+of the two is 0.5 in every segment and near 1/4 where both are, however many segments there are.
 """
 
 from __future__ import annotations
