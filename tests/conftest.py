@@ -18,6 +18,10 @@ from catalog_tagger.models import build_model
 from catalog_tagger.models.bundle import save_bundle
 from catalog_tagger.models.calibration import Calibration
 
+# two test processes and Ray's share two cores: threads that wait for each other there are many times slower
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 #: the repository
 ROOT = Path(__file__).parents[1]
 

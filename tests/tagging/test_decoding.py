@@ -1,0 +1,158 @@
+"""What a decoder process reads and yields, here without the process."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from audio_files import glide, wav_bytes, write
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog_tagger.audio import AudioStream, StreamInfo, read_pcm
+from catalog_tagger.errors import AudioError
+from catalog_tagger.tagging.decoding import Encoded, decode
+from catalog_tagger.tagging.fetching import fetch, fetch_all
+
+DATA = bytes(range(256)) * 20
+
+
+def items(encoded: Encoded, *, max_duration_s: float = 1e9) -> list[object]:
+    return list(decode(encoded, max_duration_s=max_duration_s))
+
+
+@given(
+    offset=st.integers(0, len(DATA)),
+    size=st.integers(0, len(DATA)),
+    moves=st.lists(
+        st.tuples(
+            st.one_of(
+                st.tuples(st.integers(0, 6000), st.just(os.SEEK_SET)),
+                st.tuples(st.integers(0, 300), st.sampled_from([os.SEEK_CUR, os.SEEK_END])),
+            ),
+            st.integers(0, 700),
+        ),
+        max_size=8,
+    ),
+)
+def test_a_stretch_of_a_file_behaves_as_a_file_of_its_own(
+    offset: int, size: int, moves: list[tuple[tuple[int, int], int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "stretch.bin"
+    if not path.exists():
+        path.write_bytes(DATA)
+    size = min(size, len(DATA) - offset)
+    reference = io.BytesIO(DATA[offset : offset + size])
+    with Encoded(path=str(path), offset=offset, size_bytes=size).open() as file:
+        for (to, whence), count in moves:
+            assert file.seek(to, whence) == reference.seek(to, whence)
+            assert file.read(count) == reference.read(count)
+        file.seek(0)
+        assert file.read() == DATA[offset : offset + size]
+
+
+def test_bytes_file_and_stretch_decode_the_same(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp3", glide(3.0, rate_hz=44100), rate_hz=44100, codec="mp3")
+    data = path.read_bytes()
+    wrapped = tmp_path / "wrapped.bin"
+    wrapped.write_bytes(b"x" * 777 + data + b"y" * 5000)
+    ways = [
+        Encoded(data=np.frombuffer(data, np.uint8)),
+        Encoded(path=str(path)),
+        Encoded(path=str(wrapped), offset=777, size_bytes=len(data)),
+    ]
+    for encoded in ways:
+        info, block, end = items(encoded)
+        with AudioStream(path) as stream:
+            assert info == stream.info
+        np.testing.assert_array_equal(block, read_pcm(path))
+        assert end is None
+
+
+def test_a_good_track_yields_info_blocks_and_none() -> None:
+    found = items(Encoded(data=np.frombuffer(wav_bytes(np.ones(130 * 16000, np.int16)), np.uint8)))
+    assert isinstance(found[0], StreamInfo)
+    assert [len(block) for block in found[1:-1]] == [120 * 16000, 10 * 16000]  # type: ignore[arg-type]
+    assert found[-1] is None
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "before"),
+    [
+        (b"", "empty", 0),
+        (b"no audio", "not_audio", 0),
+        (wav_bytes(np.zeros(0, np.int16)), "no_samples", 1),
+        (wav_bytes(np.zeros(160000, np.int16))[:100000], "truncated", 1),
+        (wav_bytes(np.zeros(50 * 16000, np.int16)), "too_long", 1),
+    ],
+)
+def test_a_broken_track_ends_in_its_error(data: bytes, code: str, before: int) -> None:
+    found = items(Encoded(data=np.frombuffer(data, np.uint8)), max_duration_s=30.0)
+    assert isinstance(found[-1], AudioError)
+    assert found[-1].code == code
+    assert len(found) == before + 1, "nothing of it counts as heard"
+
+
+@pytest.mark.parametrize(("make", "code"), [(None, "not_found"), ("folder", "unreadable")])
+def test_a_place_that_is_no_file_is_its_tracks_error(make: str | None, code: str, tmp_path: Path) -> None:
+    if make:
+        (tmp_path / "a.mp3").mkdir()
+    (error,) = items(Encoded(path=str(tmp_path / "a.mp3")))
+    assert isinstance(error, AudioError)
+    assert error.code == code
+    assert str(tmp_path) not in str(error)
+
+
+def test_a_pipe_in_the_catalogue_does_not_hang_the_decoder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp3")
+    (error,) = items(Encoded(path=str(tmp_path / "a.mp3")))
+    assert isinstance(error, AudioError)
+    assert error.code == "unreadable"
+
+
+def test_a_stretch_beyond_the_end_of_its_file_is_refused(tmp_path: Path) -> None:
+    data = wav_bytes(np.ones(160000, np.int16))
+    (tmp_path / "cut.tar").write_bytes(data[:50000])
+    found = items(Encoded(path=f"{tmp_path}/cut.tar", offset=0, size_bytes=len(data)))
+    assert isinstance(found[-1], AudioError)
+    assert found[-1].code == "truncated"
+
+
+def test_the_error_survives_the_way_between_processes() -> None:
+    import pickle
+
+    error = pickle.loads(pickle.dumps(AudioError("truncated", "ends after 1.0 s")))
+    assert (error.code, str(error)) == ("truncated", "ends after 1.0 s")
+
+
+def test_an_unknown_code_is_a_defect() -> None:
+    with pytest.raises(ValueError, match="unknown quarantine code 'oops'"):
+        AudioError("oops", "message")
+
+
+# --- fetching --------------------------------------------------------------------------------------
+
+
+def track(uri: str, **columns: object) -> dict[str, object]:
+    return {"track_id": uri, "uri": uri, "size_bytes": 1, "container": None, "offset": None, **columns}
+
+
+def test_local_files_are_left_to_the_decoders(tmp_path: Path) -> None:
+    assert fetch(track("/a.mp3")) == Encoded(path="/a.mp3")
+    member = track("/a.tar#b.mp3", container="/a.tar", offset=512, size_bytes=99)
+    assert fetch(member) == Encoded(path="/a.tar", offset=512, size_bytes=99)
+
+
+def test_a_tar_member_that_does_not_exist_is_its_tracks_error() -> None:
+    error = fetch(track("/a.tar#b.mp3", container="/a.tar"))
+    assert isinstance(error, AudioError)
+    assert error.code == "not_found"
+
+
+@given(st.lists(st.integers(0, 50), max_size=60), st.integers(1, 5), st.integers(1, 100))
+def test_everything_fetched_comes_out_once_and_in_order(sizes: list[int], threads: int, ahead: int) -> None:
+    rows = [track(f"/{i}.mp3", size_bytes=size) for i, size in enumerate(sizes)]
+    found = list(fetch_all(rows, threads=threads, ahead_bytes=ahead))
+    assert [row for row, _ in found] == rows
+    assert [encoded.path for _, encoded in found] == [row["uri"] for row in rows]  # type: ignore[union-attr]
