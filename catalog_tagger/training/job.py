@@ -109,7 +109,7 @@ class Job:
             return []
         rng = np.random.default_rng([self.config.seed, 2**31])
         drawn = [compose(banks, rng) for _ in range(self.config.validation.scenes)]
-        return [as_batch(drawn[start : start + _CHUNK]) for start in range(0, len(drawn), _CHUNK)]
+        return [as_batch(drawn[start : start + _CHUNK], self.frontend) for start in range(0, len(drawn), _CHUNK)]
 
     def _logits(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
         def run(waveforms: Tensor) -> Tensor:
@@ -137,8 +137,7 @@ class Job:
                 torch.from_numpy((known * balance[:, None]).astype(np.float32)),
             )
         ]
-        run = self._logits(model)
-        parts += [(run(one.pcm.float() / 32768.0), one.target, one.weight) for one in self.scenes]
+        parts += [(model(one.features).float(), one.target, one.weight) for one in self.scenes]
         logits, target, weight = (torch.cat(column) for column in zip(*parts, strict=True))
         return logits, target, weight
 

@@ -37,28 +37,30 @@ _EVERY_STEPS = 20
 
 @dataclass(frozen=True)
 class Batch:
-    """Scenes: int16 [shape=(n, 80000)], targets and weights [shape=(n, n_labels)]."""
+    """Scenes as the front end gives them, with targets and weights [shape=(n, n_labels)]."""
 
-    pcm: Tensor
+    features: Tensor
     target: Tensor
     weight: Tensor
 
 
-def as_batch(scenes: list[Scene]) -> Batch:
-    """Stack scenes; samples as int16, which is what they are."""
-    pcm = np.stack([np.rint(scene.samples * 32768).clip(-32768, 32767) for scene in scenes])
+@torch.no_grad()
+def as_batch(scenes: list[Scene], frontend: nn.Module) -> Batch:
+    """Stack scenes and run the front end."""
     return Batch(
-        pcm=torch.from_numpy(pcm.astype(np.int16)),
+        # Stacked by torch, whose memory is aligned: the last bits of a product depend on it.
+        features=frontend(torch.stack([torch.from_numpy(scene.samples) for scene in scenes])),
         target=torch.tensor([scene.target for scene in scenes]),
         weight=torch.tensor([scene.weight for scene in scenes]),
     )
 
 
 class SceneBatches(Dataset[Batch]):
-    """Batch `i`, composed from the seed and `i`."""
+    """Batch `i`, composed from the seed and `i`; the front end runs where the scene is composed."""
 
-    def __init__(self, banks: Banks, *, seed: int, batches: int, batch_size: int) -> None:
+    def __init__(self, banks: Banks, frontend: nn.Module, *, seed: int, batches: int, batch_size: int) -> None:
         self.banks = banks
+        self.frontend = frontend
         self.seed = seed
         self.batches = batches
         self.batch_size = batch_size
@@ -68,7 +70,7 @@ class SceneBatches(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.seed, index])
-        return as_batch([compose(self.banks, rng) for _ in range(self.batch_size)])
+        return as_batch([compose(self.banks, rng) for _ in range(self.batch_size)], self.frontend)
 
 
 def masked_loss(logits: Tensor, target: Tensor, weight: Tensor, *, smoothing: float = 0.0) -> Tensor:
@@ -187,7 +189,9 @@ class Trainer:
 
     def _loader(self) -> DataLoader[Batch]:
         config = self.config
-        data = SceneBatches(self.banks, seed=self.seed, batches=config.steps, batch_size=config.batch_size)
+        data = SceneBatches(
+            self.banks, self.frontend, seed=self.seed, batches=config.steps, batch_size=config.batch_size
+        )
         return DataLoader(
             data,
             batch_size=None,
@@ -208,9 +212,7 @@ class Trainer:
     def _step(
         self, model: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, generator: torch.Generator
     ) -> tuple[float, float]:
-        with torch.no_grad():
-            features = self.frontend(batch.pcm.float() / 32768.0)
-            features = mask_stripes(features, generator, frames=self.config.mask_frames, bins=self.config.mask_bins)
+        features = mask_stripes(batch.features, generator, frames=self.config.mask_frames, bins=self.config.mask_bins)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16):
             logits = model(features)
         logits = logits.float()
