@@ -82,9 +82,14 @@ class Store:
             return bytes(self.fs.cat_file(self.path(name), start=start, end=end))
 
     @contextmanager
-    def open(self, name: str) -> Iterator[IO[bytes]]:
-        """The object as a seekable binary file."""
-        with explained(self.uri_of(name), missing_is_error=False), self.fs.open(self.path(name), "rb") as file:
+    def open(self, name: str, *, ahead_bytes: int | None = None) -> Iterator[IO[bytes]]:
+        """The object as a seekable binary file.
+
+        `ahead_bytes` is what a small read fetches beyond itself from object storage; by default 50 MB.
+        """
+        options = {} if self.is_local or ahead_bytes is None else {"cache_type": "readahead", "block_size": ahead_bytes}
+        path = self.path(name)
+        with explained(self.uri_of(name), missing_is_error=False), self.fs.open(path, "rb", **options) as file:
             yield file
 
     def write(self, name: str, data: bytes | memoryview) -> None:

@@ -51,6 +51,8 @@ TRACK_LIST: Final = pa.schema(
     ]
 )
 
+#: fetched per header of a tar in object storage: small beside a track, enough for long names
+_HEADER_BYTES: Final = 1 << 16
 _MANIFESTS: Final = (".csv", ".parquet")
 
 
@@ -144,7 +146,10 @@ def _members(info: ObjectInfo, *, base: str) -> list[dict[str, Any]]:
     store, name = _parent(info.uri)
     rows: dict[str, dict[str, Any]] = {}
     try:
-        with store.open(name) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with (
+            store.open(name, ahead_bytes=_HEADER_BYTES) as file,
+            tarfile.open(fileobj=file, mode="r:") as archive,
+        ):
             for member in archive:
                 if not member.isfile() or member.name.rpartition(".")[2].lower() not in AUDIO_EXTENSIONS:
                     continue
