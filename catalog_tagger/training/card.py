@@ -28,6 +28,7 @@ def make_card(
     parameters: int,
     minutes: float,
     machine: str,
+    started_from: str | None,
 ) -> dict[str, Any]:
     """The card of a bundle, ready for JSON."""
     return {
@@ -38,6 +39,7 @@ def make_card(
         "training": {
             "minutes": round(minutes, 1),
             "machine": machine,
+            "started_from": started_from,
             "seed": config.seed,
             "config": config.model_dump(mode="json", exclude={"manifest", "notes", "limits"}),
         },

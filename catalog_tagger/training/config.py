@@ -52,8 +52,8 @@ class SyntheticConfig(_Strict):
 class OptimisationConfig(_Strict):
     """AdamW with a warm-up, a cosine to zero and an exponential average of the weights.
 
-    Training ends after `steps` batches, or after `max_minutes` if that is sooner; the learning
-    rate follows whichever is nearer. Only a training that ends by steps is repeatable to the bit.
+    Training ends after `steps` batches, or near `max_minutes` if that is clearly sooner; the learning
+    rate follows whichever leads. Only a training that time never leads is repeatable to the bit.
     """
 
     steps: int = Field(ge=1)
@@ -81,6 +81,7 @@ class TrainingConfig(_Strict):
     manifest: Path
     architecture: dict[str, Any] = Field(default_factory=lambda: {"name": "residual_cnn"})
     frontend: dict[str, Any] = Field(default_factory=lambda: {"name": "cqt"})
+    start_from: str | None = Field(default=None, description="bundle, by name or folder, whose weights come first")
     validation: ValidationConfig = ValidationConfig()
     clips: ClipConfig = ClipConfig()
     synthetic: SyntheticConfig = SyntheticConfig()

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from catalog_tagger.errors import UsageError
 from catalog_tagger.frontends import build_frontend
 from catalog_tagger.models import build_model
-from catalog_tagger.models.bundle import save_bundle
+from catalog_tagger.models.bundle import canonical_json, load_bundle, save_bundle
 from catalog_tagger.models.calibration import Calibration, fit_calibration
 from catalog_tagger.training.card import make_card
 from catalog_tagger.training.config import TrainingConfig
@@ -57,15 +58,19 @@ class Job:
     report: Report
     say: Callable[[str], None]
 
+    def __post_init__(self) -> None:
+        self.architecture = {**self.config.architecture, "n_labels": len(LABELS)}
+        self.frontend = build_frontend(self.config.frontend).eval()
+        self.scenes: list[Batch] = []
+        self.started_from: str | None = None
+
     def run(self) -> dict[str, Any]:
         """Train and write the bundle; returns its card."""
         config = self.config
         started = time.monotonic()
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.optimisation.threads)
-        architecture = {**config.architecture, "n_labels": len(LABELS)}
-        model = build_model(architecture)
-        self.frontend = build_frontend(config.frontend).eval()
+        model = self._untrained()
         material = prepare(config, self.cache_dir, progress=self.progress)
         self.say(f"training on {len(material.train.clips)} clips, validating on {len(material.validation.clips)}")
         self.scenes = self._scenes(material.validation.banks)
@@ -79,8 +84,15 @@ class Job:
             validate=lambda one: self._validate(one, material),
             report=self.report,
         )
-        model = trainer.run().eval()
+        model = trainer.run()
+        return self.finish(model, material, minutes=(time.monotonic() - started) / 60)
+
+    def finish(self, model: nn.Module, material: Material, *, minutes: float) -> dict[str, Any]:
+        """Calibrate and measure a trained network and write its bundle; returns its card."""
+        config = self.config
         self.say("calibrating and measuring")
+        self.scenes = self.scenes or self._scenes(material.validation.banks)
+        model.eval()
         calibration = self._calibrate(model, material)
         figures = self._figures(model, calibration, material)
         card = make_card(
@@ -88,7 +100,8 @@ class Job:
             material=material,
             figures=figures,
             parameters=sum(one.numel() for one in model.parameters()),
-            minutes=(time.monotonic() - started) / 60,
+            minutes=minutes,
+            started_from=self.started_from,
             machine=f"{platform.machine()}, torch {torch.__version__}, "
             f"{config.optimisation.threads} thread(s), {config.optimisation.workers} worker(s)",
         )
@@ -96,13 +109,29 @@ class Job:
             self.out / "bundle",
             name=config.name,
             labels=LABELS,
-            architecture=architecture,
+            architecture=self.architecture,
             frontend=config.frontend,
             model=model,
             calibration=calibration,
             card=card,
         )
         return card
+
+    def _untrained(self) -> nn.Module:
+        model = build_model(self.architecture)
+        if self.config.start_from is None:
+            return model
+        earlier = load_bundle(self.config.start_from)
+        mine = canonical_json({**self.architecture, "frontend": self.config.frontend})
+        theirs = canonical_json({**earlier.architecture_spec, "frontend": earlier.frontend_spec})
+        if mine != theirs:
+            raise UsageError(
+                f"start_from {self.config.start_from!r}: its network or front end is another; "
+                f"it has {theirs}, the configuration {mine}"
+            )
+        model.load_state_dict(earlier.model.state_dict())
+        self.started_from = f"{earlier.name} {earlier.fingerprint}"
+        return model
 
     def _scenes(self, banks: Banks) -> list[Batch]:
         if not (banks.speech and banks.music):

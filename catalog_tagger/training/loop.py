@@ -98,6 +98,14 @@ def learning_rate_share(progress: float, step: int, warmup_steps: int) -> float:
     return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
+def training_progress(steps_share: float, time_share: float) -> float:
+    """How far a training is: by its steps, or by its time once that runs out a twentieth sooner.
+
+    As long as steps lead, nothing depends on the clock and the training repeats itself.
+    """
+    return time_share if time_share > steps_share + 0.05 else steps_share
+
+
 class WeightAverage:
     """Exponential average of parameters and running statistics."""
 
@@ -159,7 +167,7 @@ class Trainer:
             try:
                 for step, batch in enumerate(self._loader()):
                     minutes = (time.monotonic() - started) / 60
-                    progress = max(step / config.steps, minutes / config.max_minutes)
+                    progress = training_progress(step / config.steps, minutes / config.max_minutes)
                     if progress >= 1.0:
                         break
                     scale = learning_rate_share(progress, step, config.warmup_steps)

@@ -23,6 +23,7 @@ from catalog_tagger.training.loop import (
     learning_rate_share,
     mask_stripes,
     masked_loss,
+    training_progress,
 )
 
 
@@ -72,6 +73,20 @@ def test_learns_to_tell_babble_from_melody(collection: Path, tmp_path: Path) -> 
     assert losses[-1] < losses[0]
     for title in ("initial", "best", "last"):
         assert (tmp_path / "out" / f"{title}.safetensors").exists()
+
+
+def test_starts_from_an_earlier_bundle(collection: Path, tmp_path: Path) -> None:
+    _job(_config(collection, steps=2), tmp_path / "a").run()
+    first = tmp_path / "a" / "out"
+    again = _config(collection, steps=1).model_copy(update={"start_from": str(first / "bundle")})
+    card = _job(again, tmp_path / "b").run()
+    start = load_file(tmp_path / "b" / "out" / "initial.safetensors")
+    best = load_file(first / "best.safetensors")
+    assert all(torch.equal(start[key], best[key]) for key in best)
+    assert card["training"]["started_from"] == f"toy {load_bundle(first / 'bundle').fingerprint}"
+    wider = {**again.architecture, "hidden": 32}
+    with pytest.raises(UsageError, match="its network or front end is another"):
+        _job(again.model_copy(update={"architecture": wider}), tmp_path / "c").run()
 
 
 def test_same_seed_same_weights(collection: Path, tmp_path: Path) -> None:
@@ -145,6 +160,13 @@ def test_learning_rate_warms_up_and_ends_at_zero() -> None:
     assert shares[0] == pytest.approx(0.1)
     assert max(shares) == pytest.approx(shares[9], rel=0.05)
     assert shares[-1] == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("steps", "time", "progress"), [(0.0, 0.04, 0.0), (0.5, 0.2, 0.5), (0.5, 0.6, 0.6), (0.9, 1.0, 1.0)]
+)
+def test_the_clock_counts_only_when_it_runs_out(steps: float, time: float, progress: float) -> None:
+    assert training_progress(steps, time) == progress
 
 
 def test_average_follows_the_weights() -> None:
