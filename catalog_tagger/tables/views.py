@@ -60,6 +60,7 @@ def connect(warehouse: Store) -> duckdb.DuckDBPyConnection:
     if not runs and not warehouse.children("runs"):
         raise UsageError(f"{warehouse.uri}: no warehouse here; make one with: catalog-tagger tag SOURCE --warehouse W")
     connection = duckdb.connect()
+    connection.execute("SET enable_progress_bar = false")  # it would write into the answer on standard output
     if not warehouse.is_local:
         connection.register_filesystem(warehouse.fs)
     for table, schema in TABLES.items():
