@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,11 +66,14 @@ def _start(address: str | None) -> None:
         options["address"] = address
     else:  # "local", since without an address Ray joins whatever cluster it finds on this machine
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": _LOCAL_OBJECT_STORE_BYTES}
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
     except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
         where = address or os.environ.get("RAY_ADDRESS") or "a local cluster"
         raise RunError(f"Ray: cannot use {where}: {error}") from error
+    if callable(handler) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray replaces the program's own by one that ends it on the spot
 
 
 def map_shards(
