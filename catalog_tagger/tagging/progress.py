@@ -10,8 +10,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import ray
-
 REPORT_EVERY_S: Final = 0.5
 
 
@@ -70,6 +68,8 @@ class _Board:
 
 def make_board() -> Any:
     """A new board; keep the handle as long as it is needed."""
+    import ray  # here, so that showing progress does not need it
+
     return ray.remote(num_cpus=0, max_restarts=0)(_Board).remote()
 
 
