@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from ray.util.annotations import RayDeprecationWarning
 from catalog_tagger.errors import RunError
 
 _LOCAL_OBJECT_STORE_BYTES: Final = 10**9
+_KNOCK_S: Final = 10.0
 _NEVER_S: Final = 10**9
 #: times that a shard is done again after its actor died
 _SHARD_RETRIES: Final = 3
@@ -60,9 +62,23 @@ def connected(address: str | None) -> Iterator[ClusterSize]:
             ray.shutdown()
 
 
+def _require_reachable(address: str) -> None:
+    """Knock at ``host:port``: Ray itself would try for minutes, and say little."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto" and other names that Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(f"Ray: no cluster at {address} ({reason}); check --ray-address and RAY_ADDRESS") from error
+
+
 def _start(address: str | None) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address or os.environ.get("RAY_ADDRESS"):
+    named = address or os.environ.get("RAY_ADDRESS")
+    if named:
+        _require_reachable(named)
         options["address"] = address
     else:  # "local", since without an address Ray joins whatever cluster it finds on this machine
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": _LOCAL_OBJECT_STORE_BYTES}
@@ -70,8 +86,7 @@ def _start(address: str | None) -> None:
     try:
         ray.init(**options)
     except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
-        where = address or os.environ.get("RAY_ADDRESS") or "a local cluster"
-        raise RunError(f"Ray: cannot use {where}: {error}") from error
+        raise RunError(f"Ray: cannot use {named or 'a local cluster'}: {error}") from error
     if callable(handler) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray replaces the program's own by one that ends it on the spot
 
