@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,8 +71,7 @@ def rclone_server(folder: Path) -> Iterator[S3Server]:
     port = free_port()
     program = Path(sys.executable).with_name("rclone")
     command = [program, "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}", "--config", os.devnull]
-    # a kept listing would hide an object that was just put
-    options = ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--vfs-cache-mode", "off", "--dir-cache-time", "0s"]
+    options = ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"]
     process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(port, process)
@@ -91,6 +91,8 @@ def moto_server() -> Iterator[S3Server]:
     server.start()
     try:
         _wait_for(port)
+        # what an earlier server of this process was given lives on in its module
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/reset", data=b"").close()
         yield S3Server("moto", f"http://127.0.0.1:{port}")
     finally:
         server.stop()
