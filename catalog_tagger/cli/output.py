@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +121,8 @@ class RunDisplay:
 
     def __enter__(self) -> RunDisplay:
         self._open.enter_context(_ray_noise_filtered())
+        # Ray prints what happened to its processes; standard output is for the result alone
+        self._open.enter_context(redirect_stdout(sys.stderr))
         if self._bar is not None:
             self._open.enter_context(self._bar)
         return self
