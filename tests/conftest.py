@@ -4,7 +4,8 @@ Tests that use Ray carry the mark ``xdist_group("ray")``, so that one worker doe
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -121,14 +122,34 @@ def local_ray() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture(scope="module", params=["rclone", "moto"])
-def s3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """An S3 server with one empty bucket, and its credentials in this process's environment."""
-    start = {"rclone": lambda: rclone_server(tmp_path_factory.mktemp("s3")), "moto": moto_server}[request.param]
-    with pytest.MonkeyPatch.context() as patch, start() as server:
-        for key in [key for key in os.environ if key.startswith("AWS_")]:
-            patch.delenv(key)
-        for key, value in server.environment().items():
-            patch.setenv(key, value)
-        server.make_bucket()
+@pytest.fixture(scope="session")
+def s3_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], S3Server]]:
+    """Starts a server of a kind when it is first asked for."""
+    servers: dict[str, S3Server] = {}
+    with ExitStack() as running:
+
+        def server(kind: str) -> S3Server:
+            if kind not in servers:
+                context = rclone_server(tmp_path_factory.mktemp("s3")) if kind == "rclone" else moto_server()
+                servers[kind] = running.enter_context(context)
+            return servers[kind]
+
         yield server
+
+
+@pytest.fixture(params=["rclone", "moto"])
+def s3(
+    request: pytest.FixtureRequest, s3_servers: Callable[[str], S3Server], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[S3Server]:
+    """An S3 server with a bucket, and its credentials in this process's environment."""
+    import s3fs
+
+    server = s3_servers(request.param)
+    for key in [key for key in os.environ if key.startswith("AWS_")]:
+        monkeypatch.delenv(key)
+    for key, value in server.environment().items():
+        monkeypatch.setenv(key, value)
+    s3fs.S3FileSystem.clear_instance_cache()  # clients keep the environment they were made in
+    server.make_bucket()
+    yield server
+    s3fs.S3FileSystem.clear_instance_cache()

@@ -41,7 +41,9 @@ class S3Server:
         return fsspec.filesystem("s3", skip_instance_cache=True)
 
     def make_bucket(self) -> None:
-        self.files().call_s3("create_bucket", Bucket=BUCKET)
+        files = self.files()
+        if not files.exists(BUCKET):
+            files.call_s3("create_bucket", Bucket=BUCKET)
 
     def put(self, name: str, data: bytes) -> str:
         self.files().pipe_file(f"{BUCKET}/{name}", data)
