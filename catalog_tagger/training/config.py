@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from catalog_tagger.errors import UsageError
 
+Recipe = Literal["speech", "music", "speech+music", "neither", "sequence", "unknown"]
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,6 +87,9 @@ class TrainingConfig(_Strict):
     validation: ValidationConfig = ValidationConfig()
     clips: ClipConfig = ClipConfig()
     synthetic: SyntheticConfig = SyntheticConfig()
+    recipes: dict[Recipe, float] = Field(
+        default_factory=dict, description="shares of the kinds of scenes; those of `scenes` where empty"
+    )
     optimisation: OptimisationConfig
     report_on_test: bool = Field(default=False, description="measure the rows of the split `test` at the end")
     notes: str = Field(default="", description="a line for the bundle's card")
@@ -92,6 +97,8 @@ class TrainingConfig(_Strict):
 
     @model_validator(mode="after")
     def _named(self) -> TrainingConfig:
+        if self.recipes and not (min(self.recipes.values()) >= 0 and sum(self.recipes.values()) > 0):
+            raise ValueError("recipes must be shares, none negative and one positive")
         for part in ("architecture", "frontend"):
             if "name" not in getattr(self, part):
                 raise ValueError(f"{part} needs a name")

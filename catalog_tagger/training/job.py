@@ -29,7 +29,7 @@ from catalog_tagger.training.evaluate import Scores, report, score
 from catalog_tagger.training.loop import Batch, Report, Trainer, as_batch, masked_loss
 from catalog_tagger.training.measure import measure, select
 from catalog_tagger.training.prepare import Material, Progress, prepare
-from catalog_tagger.training.scenes import LABELS, Banks, compose
+from catalog_tagger.training.scenes import LABELS, RECIPES, Banks, compose
 from catalog_tagger.training.stress import speech_over_music
 
 _CHUNK = 64
@@ -79,10 +79,12 @@ class Job:
             frontend=self.frontend,
             banks=material.train.banks,
             config=config.optimisation,
-            seed=config.seed,
+            # A second training draws other scenes from the same split.
+            seed=config.seed if config.start_from is None else config.seed + 1_000_003,
             folder=self.out,
             validate=lambda one: self._validate(one, material),
             report=self.report,
+            shares={str(kind): share for kind, share in (config.recipes or RECIPES).items()},
         )
         model = trainer.run()
         return self.finish(model, material, minutes=(time.monotonic() - started) / 60)

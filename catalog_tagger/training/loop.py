@@ -17,8 +17,8 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from catalog_tagger.training.config import OptimisationConfig
-from catalog_tagger.training.scenes import Banks, Scene, compose
+from catalog_tagger.training.scenes import RECIPES, Banks, Scene, compose
 
 Report = Callable[[dict[str, Any]], None]
 _EVERY_STEPS = 20
@@ -58,8 +58,18 @@ def as_batch(scenes: list[Scene], frontend: nn.Module) -> Batch:
 class SceneBatches(Dataset[Batch]):
     """Batch `i`, composed from the seed and `i`; the front end runs where the scene is composed."""
 
-    def __init__(self, banks: Banks, frontend: nn.Module, *, seed: int, batches: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        banks: Banks,
+        frontend: nn.Module,
+        *,
+        shares: Mapping[str, float],
+        seed: int,
+        batches: int,
+        batch_size: int,
+    ) -> None:
         self.banks = banks
+        self.shares = shares
         self.frontend = frontend
         self.seed = seed
         self.batches = batches
@@ -70,7 +80,8 @@ class SceneBatches(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.seed, index])
-        return as_batch([compose(self.banks, rng) for _ in range(self.batch_size)], self.frontend)
+        scenes = [compose(self.banks, rng, shares=self.shares) for _ in range(self.batch_size)]
+        return as_batch(scenes, self.frontend)
 
 
 def masked_loss(logits: Tensor, target: Tensor, weight: Tensor, *, smoothing: float = 0.0) -> Tensor:
@@ -137,6 +148,8 @@ class Trainer:
         Called with the averaged model now and then; answers a loss and an error share.
     report
         Called with every line of `metrics.jsonl`.
+    shares
+        How often each recipe of `scenes` is drawn.
     """
 
     model: nn.Module
@@ -147,6 +160,7 @@ class Trainer:
     folder: Path
     validate: Callable[[nn.Module], tuple[float, float]]
     report: Report
+    shares: Mapping[str, float] = field(default_factory=lambda: RECIPES)
 
     def run(self) -> nn.Module:
         """Train to the end; returns the averaged network at its best validation.
@@ -198,7 +212,12 @@ class Trainer:
     def _loader(self) -> DataLoader[Batch]:
         config = self.config
         data = SceneBatches(
-            self.banks, self.frontend, seed=self.seed, batches=config.steps, batch_size=config.batch_size
+            self.banks,
+            self.frontend,
+            shares=self.shares,
+            seed=self.seed,
+            batches=config.steps,
+            batch_size=config.batch_size,
         )
         return DataLoader(
             data,

@@ -17,6 +17,7 @@ music is left open.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,7 +72,7 @@ class Scene:
     recipe: str
 
 
-#: Shares of the recipes of `compose`.
+#: Shares of the recipes of `compose`, unless a training says otherwise.
 RECIPES: Final[dict[str, float]] = {
     "speech": 0.27,
     "music": 0.33,
@@ -88,10 +89,12 @@ def compose(
     *,
     recipe: str | None = None,
     ratio_db: float | None = None,
+    shares: Mapping[str, float] = RECIPES,
 ) -> Scene:
-    """Draw a scene, or one of a given recipe with speech so many dB above the music."""
+    """Draw a scene by the shares of the recipes, or one of a given recipe and speech-to-music ratio."""
     if recipe is None:
-        recipe = str(rng.choice(list(RECIPES), p=np.array(list(RECIPES.values()))))
+        weights = np.array(list(shares.values()))
+        recipe = str(rng.choice(list(shares), p=weights / weights.sum()))
     length = _random_length(rng)
     if recipe == "speech+music":
         length = max(length, 16 * _GRID)
@@ -108,7 +111,7 @@ def compose(
             layers.append(_relative(other, layers[0], float(rng.uniform(-10, 6))))
     target, weight = labels(layers)
     samples = np.asarray(np.sum([layer.samples for layer in layers], axis=0), np.float32)
-    if recipe != "neither" and rng.random() < 0.35:
+    if recipe != "neither" and rng.random() < (0.15 if recipe == "speech+music" else 0.35):
         background = noise_layer(banks, length, rng)
         loud = Layer(recipe, samples, np.any([layer.active for layer in layers], axis=0))
         samples = samples + _relative(background, loud, -float(rng.uniform(-3, 35))).samples

@@ -51,8 +51,8 @@ def test_right_on_unheard_collections() -> None:
 
     figures = report(score(clips, recordings, probabilities, ClipConfig()))
     assert figures["clips"]["two_class"]["of"] > 120
-    assert figures["clips"]["two_class"]["share"] >= 0.95
-    assert figures["segments"]["two_class"]["share"] >= 0.95
+    assert figures["clips"]["two_class"]["share"] >= 0.97
+    assert figures["segments"]["two_class"]["share"] >= 0.97
     assert figures["clips"]["presence"]["share"] >= 0.9
 
 
