@@ -31,7 +31,7 @@ def demo(ctx: click.Context, out: Path, bundles: tuple[str, ...]) -> None:
       catalog-tagger demo --out /tmp/try --bundle my_bundle
     """
     from catalog_tagger.cli.demo_display import comparison_sql, note, show_comparison
-    from catalog_tagger.cli.output import RunDisplay, show_run
+    from catalog_tagger.cli.output import RunDisplay, program, show_run
     from catalog_tagger.demo import make_demo_catalogue
     from catalog_tagger.errors import StorageError
     from catalog_tagger.storage import Store
@@ -59,12 +59,4 @@ def demo(ctx: click.Context, out: Path, bundles: tuple[str, ...]) -> None:
     rows = query(Store(str(out / "warehouse")), statement).to_pylist()
     show_comparison(rows, wrong_labels=catalogue.wrong_labels)
     show_run(result, as_json=False)
-    click.echo(f'\nThe table above, asked by yourself:\n\n  {_program()} sql {out / "warehouse"} "{statement}"')
-
-
-def _program() -> str:
-    """How this program is called here: by its name where the shell finds it, else by its path."""
-    import shutil
-    import sys
-
-    return "catalog-tagger" if shutil.which("catalog-tagger") else sys.argv[0]
+    click.echo(f'\nThe table above, asked by yourself:\n\n  {program()} sql {out / "warehouse"} "{statement}"')

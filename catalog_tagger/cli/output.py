@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,12 @@ def clock(seconds: float | None) -> str:
         return "-:--:--"
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def program() -> str:
+    """How this program is called here: by its name where the shell finds it, else by its path."""
+    name = "catalog-tagger"
+    return sys.argv[0] if Path(sys.argv[0]).name == name and shutil.which(name) is None else name
 
 
 def show_json(content: Any) -> None:
@@ -185,7 +193,7 @@ def show_run(result: RunResult, *, as_json: bool) -> None:
             codes = ", ".join(f"{count:,} {code}" for code, count in sorted(run.quarantined_by_code.items()))
             console.print(f"{run.quarantined:,} quarantined: {codes}")
         console.print(f"run {run.run_id} in {result.warehouse}; models {', '.join(run.bundles)}")
-        console.print(f'ask it: catalog-tagger sql {result.warehouse} "{_FIRST_QUESTION}"')
+        console.print(f'ask it: {program()} sql {result.warehouse} "{_FIRST_QUESTION}"')
     if result.unfinished_runs:
         names = ", ".join(result.unfinished_runs)
         console.print(f"unfinished runs here: {names}; finish one with --run-id NAME")

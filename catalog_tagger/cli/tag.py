@@ -51,7 +51,7 @@ def tag(
     Exit codes: 0 all tagged, 3 some tracks quarantined, 2 bad usage, 1 failed,
     130 interrupted (the run can be resumed with its --run-id).
     """
-    from catalog_tagger.cli.output import RunDisplay, show_run
+    from catalog_tagger.cli.output import RunDisplay, program, show_run
     from catalog_tagger.tagging.config import make_config
     from catalog_tagger.tagging.job import run_tag_job
 
@@ -73,7 +73,7 @@ def tag(
     except KeyboardInterrupt:
         click.echo(
             f"interrupted; finished shards are kept. Resume with:\n"
-            f"  catalog-tagger tag {source} --warehouse {warehouse} --run-id {config.run_id}",
+            f"  {program()} tag {source} --warehouse {warehouse} --run-id {config.run_id}",
             err=True,
         )
         ctx.exit(EXIT_INTERRUPTED)
