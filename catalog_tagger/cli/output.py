@@ -16,9 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.columns import Columns
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,25 +117,25 @@ class RunDisplay:
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._open = ExitStack()
-        self._bar: Progress | None = None
+        self._live: Live | None = None
         self._last_line_s = -_LINE_EVERY_S
         if self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn("[bold]{task.description}"),
-                BarColumn(bar_width=24),
-                TaskProgressColumn(),
-                TextColumn("{task.fields[line]}"),
+            # Ray holds on to the streams it finds while it starts: they must not be Live's, which end
+            self._live = Live(
+                Text("starting"),
                 console=self._console,
                 transient=True,
+                refresh_per_second=4,
+                redirect_stdout=False,
+                redirect_stderr=False,
             )
-            self._task = self._bar.add_task("tagging", total=None, line="starting")
 
     def __enter__(self) -> RunDisplay:
         self._open.enter_context(_ray_noise_filtered())
         # Ray prints what happened to its processes; standard output is for the result alone
         self._open.enter_context(redirect_stdout(sys.stderr))
-        if self._bar is not None:
-            self._open.enter_context(self._bar)
+        if self._live is not None:
+            self._open.enter_context(self._live)
         return self
 
     def __exit__(
@@ -142,16 +145,17 @@ class RunDisplay:
 
     def update(self, now: RunProgress) -> None:
         """Show a run at one moment."""
-        line = (
-            f"{now.tracks:,}/{now.tracks_total:,} tracks · {now.audio_s / 3600:.2f} h of audio · "
-            f"{now.times_real_time:,.0f}x real time · {clock(now.remaining_s)} left · {now.quarantined:,} quarantined"
+        counts = f"{now.tracks:,}/{now.tracks_total:,} tracks"
+        rest = (
+            f"{now.audio_s / 3600:.2f} h of audio · {now.times_real_time:,.0f}x real time · "
+            f"{clock(now.remaining_s)} left · {now.quarantined:,} quarantined"
         )
-        if self._bar is not None:
-            total = max(now.size_bytes_total, 1)
-            self._bar.update(self._task, total=total, completed=now.size_bytes, line=line)
+        if self._live is not None:
+            bar = ProgressBar(total=max(now.size_bytes_total, 1), completed=now.size_bytes, width=40)
+            self._live.update(Group(Columns([bar, Text(counts)]), Text(rest)))
         elif now.elapsed_s - self._last_line_s >= _LINE_EVERY_S:
             self._last_line_s = now.elapsed_s
-            self._console.print(f"run {now.run_id}: {line}", soft_wrap=True)
+            self._console.print(f"run {now.run_id}: {counts} · {rest}", soft_wrap=True)
 
 
 def show_run(result: RunResult, *, as_json: bool) -> None:
