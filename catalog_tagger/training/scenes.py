@@ -111,7 +111,7 @@ def compose(
             layers.append(_relative(other, layers[0], float(rng.uniform(-10, 6))))
     target, weight = labels(layers)
     samples = np.asarray(np.sum([layer.samples for layer in layers], axis=0), np.float32)
-    if recipe != "neither" and rng.random() < (0.15 if recipe == "speech+music" else 0.35):
+    if recipe != "neither" and rng.random() < 0.35:
         background = noise_layer(banks, length, rng)
         loud = Layer(recipe, samples, np.any([layer.active for layer in layers], axis=0))
         samples = samples + _relative(background, loud, -float(rng.uniform(-3, 35))).samples
