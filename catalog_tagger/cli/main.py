@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "sql": "Ask the warehouse's tables in SQL.",
     "bundles": "List the models that ship, or show one's card.",
     "train": "Train a bundle from a configuration file.",
+    "evaluate": "Measure a bundle on labelled clips.",
     "demo": "Make a small catalogue, tag it and show what was found.",
 }
 

@@ -178,11 +178,12 @@ def canonical_json(data: Mapping[str, Any]) -> str:
 
 
 def _find(name_or_dir: str | Path) -> Path:
+    # a name is a shipped bundle, whatever folders lie in the working directory; ./name is a folder
+    if str(name_or_dir) in shipped_bundles():
+        return SHIPPED / str(name_or_dir)
     folder = Path(name_or_dir)
     if folder.is_dir():
         return folder
-    if str(name_or_dir) in shipped_bundles():
-        return SHIPPED / str(name_or_dir)
     raise UsageError(
         f"no bundle {str(name_or_dir)!r}: neither a folder nor one that ships "
         f"({', '.join(shipped_bundles()) or 'none does'})"

@@ -79,8 +79,8 @@ class ShardTagger:
 
     def __init__(self, job: ActorJob, board: Any) -> None:
         self.job = job
-        # decoding needs about four times the arithmetic of listening: leave it that share of the cores
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 4))
+        # a core decodes and a core listens at about 1 000x real time each: share the cores between the two
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
         device = {"auto": None, "cpu": "cpu", "gpu": "cuda"}[job.device]
         self.scorer = Scorer(job.bundles, device=device, batch_segments=job.batch_segments)
         self.warehouse = Store(job.warehouse)

@@ -119,3 +119,14 @@ def test_shipped_speech_music_answers_probabilities() -> None:
     probabilities = bundle.probabilities(features)
     assert probabilities.shape == (2, 2)
     assert bool((probabilities < 0.5).all()), "silence is neither speech nor music"
+
+
+def test_a_folder_in_the_working_directory_does_not_stand_in_for_a_shipped_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = shipped_bundles()[0]
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_bundle(name).name == name
+    with pytest.raises(UsageError, match="No such file"):
+        load_bundle(f"./{name}/")
