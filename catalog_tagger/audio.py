@@ -36,6 +36,7 @@ import numpy.typing as npt
 
 from catalog_tagger.announced import announced_seconds
 from catalog_tagger.errors import AudioError
+from catalog_tagger.resampling import Pcm, ToRate, require_sane
 
 SAMPLE_RATE_HZ: Final = 16000
 SEGMENT_S: Final = 5.0
@@ -58,7 +59,6 @@ CODECS: Final = (
     *("pcm_s32le", "pcm_s32be", "pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
 )
 
-Pcm: TypeAlias = npt.NDArray[np.int16]
 AudioSource: TypeAlias = "bytes | str | PathLike[str] | IO[bytes]"
 
 
@@ -294,6 +294,11 @@ def _open(file: IO[bytes]) -> tuple[Any, Any]:
     if codec is None or codec.name not in CODECS:
         container.close()
         raise AudioError("unsupported_codec", f"codec {codec.name if codec else 'unknown'!r} is not allowed")
+    try:
+        require_sane(codec.sample_rate or 0, codec.channels or 0)
+    except AudioError:
+        container.close()
+        raise
     codec.thread_count = 1  # one process decodes one track; more threads only contend
     return container, stream
 
@@ -338,7 +343,7 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
 
 def _resampled(container: Any, stream: Any, *, origin_s: float = 0.0) -> Iterator[tuple[int, Pcm]]:
     """(position at 16 kHz by the stream's clock, samples) of every piece from the present read position on."""
-    rate: _ToRate | None = None
+    rate: ToRate | None = None
     position: int | None = None
     for frame in _frames(container, stream):
         if position is None:
@@ -347,7 +352,7 @@ def _resampled(container: Any, stream: Any, *, origin_s: float = 0.0) -> Iterato
         pieces: list[Pcm] = []
         if rate is None or not rate.takes(frame):  # chained or spliced streams change their format on the way
             pieces += rate.rest() if rate is not None else []
-            rate = _ToRate(frame)
+            rate = ToRate(frame, rate_hz=SAMPLE_RATE_HZ)
         for piece in pieces + rate.add(frame):
             yield position, piece
             position += len(piece)
@@ -355,37 +360,6 @@ def _resampled(container: Any, stream: Any, *, origin_s: float = 0.0) -> Iterato
         for piece in rate.rest():
             yield position, piece
             position += len(piece)
-
-
-class _ToRate:
-    """Frames of one format to int16 mono at 16 kHz.
-
-    Frames are gathered first: resampling a second at a time instead of a codec's 26 ms makes all of
-    decoding 1.6 times as fast.
-    """
-
-    _GATHERED = 32768
-
-    def __init__(self, frame: Any) -> None:
-        self._shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-        self._fifo = av.AudioFifo()
-        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
-
-    def takes(self, frame: Any) -> bool:
-        return (frame.format.name, frame.layout.name, frame.sample_rate) == self._shape
-
-    def add(self, frame: Any) -> list[Pcm]:
-        frame.pts = None  # gaps in the clock must not become gaps or repeats in the samples
-        self._fifo.write(frame)
-        return self._resampled(self._fifo.read()) if self._fifo.samples >= self._GATHERED else []
-
-    def rest(self) -> list[Pcm]:
-        """The end of the samples; with large frames the resampler alone holds up to 4 s until this."""
-        gathered = self._fifo.read()
-        return (self._resampled(gathered) if gathered is not None else []) + self._resampled(None)
-
-    def _resampled(self, frame: Any) -> list[Pcm]:
-        return [out.to_ndarray()[0] for out in self._resampler.resample(frame)]
 
 
 def _say(error: Exception) -> str:

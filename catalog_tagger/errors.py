@@ -22,7 +22,7 @@ EXIT_INTERRUPTED: Final = 130
 QUARANTINE_CODES: Final[dict[str, str]] = {
     "empty": "the object has no bytes",
     "not_audio": "no allowed audio container was recognised in the bytes",
-    "unsupported_codec": "the container holds audio in a codec that is not on the allow-list",
+    "unsupported_codec": "the codec, the rate or the number of channels is not on the allow-list",
     "no_audio_stream": "the container holds no audio stream",
     "no_samples": "the audio stream decodes to nothing",
     "decode_failed": "the decoder found nothing it could decode",
@@ -47,7 +47,14 @@ class UsageError(CatalogTaggerError):
 
 
 class StorageError(CatalogTaggerError):
-    """The store refused or could not be reached; what was committed before stays."""
+    """The store refused or could not be reached; what was committed before stays.
+
+    `systemic` says that no single object is to blame: access denied, no credentials, no connection.
+    """
+
+    def __init__(self, message: str, *, systemic: bool = False) -> None:
+        super().__init__(message)
+        self.systemic = systemic
 
 
 class RunError(CatalogTaggerError):

@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from catalog_tagger.audio import AudioStream, Pcm, StreamInfo
+from catalog_tagger.audio import AudioStream, StreamInfo
 from catalog_tagger.errors import AudioError
+from catalog_tagger.resampling import Pcm
 
 #: blocks that a decoder may be ahead of the actor
 _BLOCKS_AHEAD: Final = 2
@@ -100,6 +101,8 @@ def decode(encoded: Encoded, *, max_duration_s: float) -> Iterator[StreamInfo | 
         yield error
     except OSError as error:
         yield AudioError("unreadable", error.strerror or type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - the bytes are hostile, and one track must never end the shard
+        yield AudioError("decode_failed", f"the decoder failed on these bytes: {type(error).__name__}")
     else:
         yield None
 
