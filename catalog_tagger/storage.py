@@ -57,7 +57,9 @@ class Store:
         if scheme not in ("file", "s3"):
             raise UsageError(f"{text}: unknown scheme {scheme!r}; use a local path or s3://bucket/prefix")
         with explained(text):
-            self.fs, root = fsspec.core.url_to_fs(text, **_client_options(scheme))
+            # not url_to_fs: it takes "::" in a name for a chain of file systems
+            self.fs = fsspec.filesystem(scheme, **_client_options(scheme))
+            root = self.fs._strip_protocol(text)
         self.is_local = isinstance(self.fs, LocalFileSystem)
         self.root = str(root).rstrip("/") or "/"
         self.uri = self.root if self.is_local else f"s3://{self.root}"
@@ -73,7 +75,6 @@ class Store:
     def exists(self, name: str) -> bool:
         """Whether the object or folder exists now."""
         with explained(self.uri_of(name)):
-            self.fs.invalidate_cache()
             return bool(self.fs.exists(self.path(name)))
 
     def read(self, name: str, *, start: int | None = None, end: int | None = None) -> bytes:
@@ -114,7 +115,6 @@ class Store:
     def children(self, name: str) -> list[str]:
         """Names directly below a folder, sorted; empty where there is none."""
         with explained(self.uri_of(name)):
-            self.fs.invalidate_cache()
             try:
                 found = self.fs.ls(self.path(name), detail=False)
             except FileNotFoundError:
@@ -122,12 +122,14 @@ class Store:
         names = (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
         return sorted(child for child in names if not child.startswith(_TEMPORARY))
 
-    def walk(self, name: str = "") -> list[ObjectInfo]:
-        """Every object below a folder, sorted by uri."""
-        with explained(self.uri_of(name)):
-            self.fs.invalidate_cache()
-            found = self.fs.find(self.path(name), detail=True)
-        return sorted((self._info(entry) for entry in found.values()), key=lambda info: info.uri)
+    def walk(self) -> list[ObjectInfo]:
+        """Every object below the root, sorted by uri; a link that leads nowhere has size 0 and no etag."""
+        with explained(self.uri):
+            if self.is_local:
+                found = [self._info({"name": path}) for path in _local_files(self.root)]
+            else:
+                found = [self._info(entry) for entry in self.fs.find(self.root, detail=True).values()]
+        return sorted(found, key=lambda info: info.uri)
 
     def info(self, name: str) -> ObjectInfo:
         """One object's size and etag; FileNotFoundError where there is none."""
@@ -135,22 +137,52 @@ class Store:
             return self._info(self.fs.info(self.path(name)))
 
     def _info(self, entry: dict[str, Any]) -> ObjectInfo:
-        size = int(entry.get("size") or 0)
         if self.is_local:
-            stat = Path(entry["name"]).stat()  # fsspec rounds mtime to a float
-            return ObjectInfo(uri=str(entry["name"]), size_bytes=size, etag=f"{stat.st_size:x}-{stat.st_mtime_ns:x}")
+            path = str(entry["name"])
+            try:
+                stat = Path(path).stat()  # fsspec rounds mtime to a float
+            except FileNotFoundError:
+                return ObjectInfo(uri=path, size_bytes=0, etag="")
+            return ObjectInfo(uri=path, size_bytes=stat.st_size, etag=f"{stat.st_size:x}-{stat.st_mtime_ns:x}")
+        size = int(entry.get("size") or 0)
         return ObjectInfo(uri=f"s3://{entry['name']}", size_bytes=size, etag=str(entry.get("ETag", "")).strip('"'))
 
 
 def _client_options(scheme: str) -> dict[str, Any]:
-    """Checksums only where S3 demands them, with servers other than AWS, unless the environment says otherwise.
+    """How object storage is talked to.
 
-    Some of them answer a ranged read with the checksum of the whole object, or refuse such uploads.
+    Listings are never taken from a cache: a driver that lives for days must see what changed. Checksums
+    are asked for only where S3 demands them, with servers other than AWS, unless the environment says
+    otherwise: some answer a ranged read with the checksum of the whole object, or refuse such uploads.
     """
-    if scheme != "s3" or not any(f"AWS_ENDPOINT_URL{suffix}" in os.environ for suffix in ("", "_S3")):
+    if scheme != "s3":
         return {}
-    names = ("request_checksum_calculation", "response_checksum_validation")
-    return {"config_kwargs": {name: "when_required" for name in names if f"AWS_{name.upper()}" not in os.environ}}
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if any(f"AWS_ENDPOINT_URL{suffix}" in os.environ for suffix in ("", "_S3")):
+        names = ("request_checksum_calculation", "response_checksum_validation")
+        wanted = {name: "when_required" for name in names if f"AWS_{name.upper()}" not in os.environ}
+        options["config_kwargs"] = wanted
+    return options
+
+
+def _local_files(root: str) -> Iterator[str]:
+    """Files below a folder, through links to folders too, each folder once; a refused folder is an error."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise error
+
+    if Path(root).is_file():
+        yield root
+        return
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        yield from (f"{folder.rstrip('/')}/{name}" for name in files)
 
 
 @contextmanager
@@ -163,25 +195,27 @@ def explained(place: str, *, missing_is_error: bool = True) -> Iterator[None]:
             raise
         raise StorageError(f"{place}: not found; check the path, bucket and endpoint") from error
     except PermissionError as error:
-        raise StorageError(f"{place}: access denied; check the permissions and credentials in use") from error
+        message = f"{place}: access denied; check the permissions and credentials in use"
+        raise StorageError(message, systemic=True) from error
     except (NotADirectoryError, FileExistsError, IsADirectoryError) as error:
         raise StorageError(f"{place}: not a folder, or a file is in the way") from error
     except OSError as error:
         raise StorageError(f"{place}: {error.strerror or type(error).__name__}") from error
     except Exception as error:
-        reason = _boto_reason(error)
-        if reason is None:
+        found = _boto_reason(error)
+        if found is None:
             raise
-        raise StorageError(f"{place}: {reason}") from error
+        reason, systemic = found
+        raise StorageError(f"{place}: {reason}", systemic=systemic) from error
 
 
-def _boto_reason(error: Exception) -> str | None:
-    """What an AWS client error means to a user; None for anything else."""
+def _boto_reason(error: Exception) -> tuple[str, bool] | None:
+    """What an AWS client error means to a user, and whether it is systemic; None for anything else."""
     kind = type(error)
     if not kind.__module__.startswith(("botocore", "aiobotocore", "aiohttp")):
         return None
     if "Credentials" in kind.__name__ or "Token" in kind.__name__:
-        return "no usable AWS credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        return "no usable AWS credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", True
     if "Connect" in kind.__name__ or "Endpoint" in kind.__name__:
-        return "the object store cannot be reached; check AWS_ENDPOINT_URL and the network"
-    return f"the object store answered with {kind.__name__}"
+        return "the object store cannot be reached; check AWS_ENDPOINT_URL and the network", True
+    return f"the object store answered with {kind.__name__}", False

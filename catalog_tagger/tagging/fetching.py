@@ -5,7 +5,8 @@ their byte range, are fetched whole by a few threads, in the order of the shard 
 front to back), while at most `ahead_bytes` wait to be decoded.
 
 Failure rule: a missing object is its track's `AudioError` (``not_found``), a broken read likewise
-(``unreadable``); a refused access ends the job, since no track can be blamed for it.
+(``unreadable``); a refused access, missing credentials or a store that cannot be reached end the job,
+since no track can be blamed for them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import numpy as np
 from catalog_tagger.errors import AudioError, StorageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tagging.decoding import Encoded
-from catalog_tagger.tagging.sources import store_is_denied
 
 _THREADS: Final = 8
 _AHEAD_BYTES: Final = 256 * 2**20
@@ -44,7 +44,7 @@ def fetch_all(
     Raises
     ------
     StorageError
-        Access was refused.
+        Access was refused, or the store cannot be reached.
     """
     waiting: deque[tuple[dict[str, Any], Future[Encoded | AudioError]]] = deque()
     held = 0
@@ -82,7 +82,7 @@ def fetch(track: dict[str, Any]) -> Encoded | AudioError:
     except FileNotFoundError:
         return AudioError("not_found", "no such object")
     except StorageError as error:
-        if store_is_denied(error):
+        if error.systemic:
             raise
         return AudioError("unreadable", str(error).removeprefix(f"{place}: "))
     return Encoded(data=np.frombuffer(data, dtype=np.uint8))

@@ -19,10 +19,12 @@ that is missing or broken is a matter of its own track later.
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -138,7 +140,18 @@ def _from_objects(found: Iterable[ObjectInfo], *, base: str) -> pa.Table:
     with ThreadPoolExecutor(8) as pool:  # headers are many small reads; on object storage they wait
         for members in pool.map(lambda info: _members(info, base=base), tars):
             rows.extend(members)
+    for row in rows:
+        _require_unicode(row["uri"])
     return pa.Table.from_pylist(rows, schema=TRACK_LIST)
+
+
+def _require_unicode(uri: str) -> None:
+    """Names on a disk or in a tar may be any bytes; those of tables are text."""
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        shown = uri.encode(errors="backslashreplace").decode()
+        raise UsageError(f"{shown}: the name is not valid UTF-8; rename the file") from None
 
 
 def _members(info: ObjectInfo, *, base: str) -> list[dict[str, Any]]:
@@ -162,6 +175,9 @@ def _members(info: ObjectInfo, *, base: str) -> list[dict[str, Any]]:
                     "container": info.uri,
                     "offset": member.offset_data,
                 }
+            file.seek(archive.offset)  # tarfile ends without a word at a header that is damaged
+            if any(file.read(tarfile.BLOCKSIZE)):
+                raise tarfile.ReadError(f"damaged header at byte {archive.offset}")
     except tarfile.TarError as error:
         raise UsageError(f"{info.uri}: not a readable tar file ({error}); repair it or leave it out") from error
     return list(rows.values())
@@ -174,6 +190,9 @@ def _from_manifest(source: str) -> pa.Table:
             table = _read_manifest(source, file)
     except FileNotFoundError:
         raise UsageError(f"{source}: no such manifest") from None
+    for column in TRACK_LIST.names:
+        if table.column_names.count(column) > 1:
+            raise UsageError(f"{source}: column {column!r} comes more than once; keep one")
     missing = [column for column in ("track_id", "uri") if column not in table.column_names]
     if missing:
         raise UsageError(
@@ -191,8 +210,8 @@ def _from_manifest(source: str) -> pa.Table:
         empty = pc.index(pc.equal(text, ""), True).as_py()
         if empty >= 0:
             raise UsageError(f"{source}: row {empty + 1} has no {column}; every track needs one")
-    uris = columns["uri"].to_pylist()
-    columns["uri"] = pa.array([_absolute(uri, store) for uri in uris], pa.string())
+    uris = enumerate(columns["uri"].to_pylist(), start=1)
+    columns["uri"] = pa.array([_absolute(uri, store, place=f"{source}: row {row}") for row, uri in uris], pa.string())
     rows = table.num_rows
     full = [columns.get(field.name, pa.nulls(rows, field.type)) for field in TRACK_LIST]
     return _located(pa.table(full, schema=TRACK_LIST))
@@ -209,10 +228,16 @@ def _read_manifest(source: str, file: Any) -> pa.Table:
         raise UsageError(f"{source}: not a readable manifest: {error}") from error
 
 
-def _absolute(uri: str, store: Store) -> str:
-    if "://" in uri:
-        return uri.removeprefix("file://")
-    return uri if uri.startswith("/") else store.uri_of(uri.removeprefix("./"))
+def _absolute(uri: str, store: Store, *, place: str) -> str:
+    if "\x00" in uri or ("://" in uri and not uri.startswith(("s3://", "file://"))):
+        raise UsageError(f"{place}: uri {uri!r} is neither a path nor s3://bucket/key")
+    if uri.startswith("s3://"):
+        return uri
+    if uri.startswith("file://"):
+        uri = unquote(uri.removeprefix("file://"))  # as pathlib writes them
+    full = uri if uri.startswith("/") else store.uri_of(uri.removeprefix("./"))
+    # keys of object storage are literal; local paths are listed without "..", "." and doubled slashes
+    return full if full.startswith("s3://") else os.path.normpath(full)
 
 
 def _located(tracks: pa.Table) -> pa.Table:
@@ -229,7 +254,7 @@ def _located(tracks: pa.Table) -> pa.Table:
             members.update((row["uri"], row) for row in _members(store.info(name), base=""))
         except FileNotFoundError:
             continue
-    bare = [row for row in rows if row["size_bytes"] is None and ".tar#" not in row["uri"]]
+    bare = [row for row in rows if None in (row["size_bytes"], row["etag"]) and ".tar#" not in row["uri"]]
     known = _listed({row["uri"] for row in bare})
     for row in rows:
         if ".tar#" in row["uri"]:
@@ -239,7 +264,7 @@ def _located(tracks: pa.Table) -> pa.Table:
                 row.update({key: member[key] for key in ("size_bytes", "container", "offset")})
                 row["etag"] = row["etag"] or member["etag"]
         elif (info := known.get(row["uri"])) is not None:
-            row["size_bytes"] = info.size_bytes
+            row["size_bytes"] = info.size_bytes if row["size_bytes"] is None else row["size_bytes"]
             row["etag"] = row["etag"] or info.etag or None
     return pa.Table.from_pylist(rows, schema=TRACK_LIST)
 
@@ -253,22 +278,17 @@ def _listed(uris: set[str]) -> dict[str, ObjectInfo]:
             store = Store(folder)
             with explained(folder, missing_is_error=False):
                 entries = store.fs.ls(store.root, detail=True)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return []
-        except (StorageError, UsageError) as error:
-            if store_is_denied(error):
-                raise
-            return []
+        except StorageError as error:
+            if isinstance(error.__cause__, NotADirectoryError):
+                return []
+            raise
         return [store._info(entry) for entry in entries if entry["type"] == "file"]
 
     with ThreadPoolExecutor(16) as pool:
         found = [info for infos in pool.map(listing, folders) for info in infos]
     return {info.uri: info for info in found if info.uri in uris}
-
-
-def store_is_denied(error: Exception) -> bool:
-    """Whether a store refused access, which no track can be blamed for."""
-    return isinstance(error.__cause__, PermissionError)
 
 
 def _require_unique(tracks: pa.Table, source: str) -> None:
