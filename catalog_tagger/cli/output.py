@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import threading
@@ -22,6 +23,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from catalog_tagger.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,25 +59,30 @@ def show_json(content: Any) -> None:
 
 def show_rows(rows: pa.Table, *, as_json: bool) -> None:
     """Rows of a query as a table, or as a JSON list of objects."""
+    names = rows.column_names
     if as_json:
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise UsageError(f"two columns are called {twice!r}; name one of them with AS")
         show_json(rows.to_pylist())
         return
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for field in rows.schema:
         numeric = str(field.type).startswith(("int", "uint", "float", "double", "decimal", "halffloat"))
-        table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows.slice(0, _MOST_ROWS).to_pylist():
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_column(Text(field.name), justify="right" if numeric else "left", overflow="fold")
+    shown = rows.slice(0, _MOST_ROWS)
+    for row in zip(*(column.to_pylist() for column in shown.columns), strict=True):  # not dicts: names may recur
+        table.add_row(*(_cell(value) for value in row))
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     console.print(table)
     if rows.num_rows > _MOST_ROWS:
         console.print(f"... {rows.num_rows - _MOST_ROWS} more rows; use LIMIT, or --json for all")
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> Text:
     if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return Text("")
+    return Text(f"{value:.4g}" if isinstance(value, float) else str(value))
 
 
 @contextmanager
@@ -180,7 +188,7 @@ def show_run(result: RunResult, *, as_json: bool) -> None:
             }
         )
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     if run is None:
         console.print(f"Nothing to do: all {result.up_to_date:,} tracks are up to date in {result.warehouse}")
     elif result.state == "already_committed":
@@ -188,7 +196,7 @@ def show_run(result: RunResult, *, as_json: bool) -> None:
     else:
         rate = run.audio_s / run.wall_s if run.wall_s else 0.0
         console.print(
-            f"[bold]{run.tagged:,} of {run.tracks:,} tracks tagged[/bold]: {run.audio_s / 3600:.2f} h of audio "
+            f"{run.tagged:,} of {run.tracks:,} tracks tagged: {run.audio_s / 3600:.2f} h of audio "
             f"in {clock(run.wall_s)}, {rate:,.0f}x real time, {run.segments:,} segments"
         )
         if result.up_to_date:
@@ -197,7 +205,7 @@ def show_run(result: RunResult, *, as_json: bool) -> None:
             codes = ", ".join(f"{count:,} {code}" for code, count in sorted(run.quarantined_by_code.items()))
             console.print(f"{run.quarantined:,} quarantined: {codes}")
         console.print(f"run {run.run_id} in {result.warehouse}; models {', '.join(run.bundles)}")
-        console.print(f'ask it: {program()} sql {result.warehouse} "{_FIRST_QUESTION}"')
+        console.print(f'ask it: {program()} sql {shlex.quote(result.warehouse)} "{_FIRST_QUESTION}"')
     if result.unfinished_runs:
         names = ", ".join(result.unfinished_runs)
         console.print(f"unfinished runs here: {names}; finish one with --run-id NAME")

@@ -2,8 +2,8 @@
 
 Layout of a warehouse::
 
-    runs/<run>/job.json        written first: source, bundles and shard sizes of the run
-    runs/<run>/plan.parquet    the planned tracks, one row group per work shard
+    runs/<run>/plan.parquet    written first: the planned tracks, one row group per work shard
+    runs/<run>/job.json        source, bundles and configuration of the run, which has begun once this is there
     segments/run_id=<run>/<shard>.parquet
     tracks/run_id=<run>/<shard>.parquet     written after the other tables: its presence ends the shard
     runs/<run>/manifest.json   written last: counts, and every file with its rows and size

@@ -18,7 +18,7 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from catalog_tagger.errors import UsageError
+from catalog_tagger.errors import StorageError, UsageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import RunManifest, committed_runs
 from catalog_tagger.tables.schemas import TABLES
@@ -55,6 +55,8 @@ def connect(warehouse: Store) -> duckdb.DuckDBPyConnection:
     ------
     UsageError
         There is no warehouse at that place.
+    StorageError
+        A committed file is missing or damaged.
     """
     runs = committed_runs(warehouse)
     if not runs and not warehouse.children("runs"):
@@ -66,8 +68,14 @@ def connect(warehouse: Store) -> duckdb.DuckDBPyConnection:
     for table, schema in TABLES.items():
         files = [warehouse.uri_of(entry.name) for run in runs for entry in run.files if entry.table == table]
         if files:
-            rows = connection.read_parquet(files, hive_partitioning=False, union_by_name=True)
-            rows.create_view(f"{table}_history")
+            try:
+                rows = connection.read_parquet(files, hive_partitioning=False, union_by_name=True)
+                rows.create_view(f"{table}_history")
+            except duckdb.Error as error:
+                reason = str(error).splitlines()[0]
+                raise StorageError(
+                    f"{warehouse.uri}: a committed file cannot be read ({reason}); restore it"
+                ) from error
         else:
             connection.register(f"{table}_history", schema.empty_table())
     connection.execute(f"CREATE VIEW tracks AS {CURRENT_TRACKS_SQL}")
