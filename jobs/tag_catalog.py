@@ -36,7 +36,10 @@ def main() -> int:
         key, equals, value = pair.partition("=")
         if not equals:
             parser.error(f"--set {pair}: expected KEY=VALUE")
-        overrides[key] = yaml.safe_load(value)
+        try:
+            overrides[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            parser.error(f"--set {pair}: the value is not YAML")
     try:
         config = load_config(arguments.config, overrides=overrides)
         with RunDisplay() as display:
@@ -45,7 +48,7 @@ def main() -> int:
         print(f"tag_catalog: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("tag_catalog: interrupted; the same run_id resumes the run", file=sys.stderr)
+        print(f"tag_catalog: interrupted; resume with --set run_id={config.run_id}", file=sys.stderr)
         return EXIT_INTERRUPTED
     show_run(result, as_json=True)
     return EXIT_OK if arguments.quarantined_ok else result.exit_code

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def test_tag_ends_with_a_summary_and_the_next_question(
     assert done.returncode == 0, done.stderr
     first, where, ask = done.stdout.splitlines()
     assert first.startswith("3 of 3 tracks tagged: 0.00 h of audio in 0:00:")
-    assert re.fullmatch(rf"run \d{{8}}T\d{{6}}Z in {warehouse}; models untrained@[0-9a-f]{{16}}", where)
+    assert re.fullmatch(rf"run \d{{8}}T\d{{6}}Z-[0-9a-f]{{4}} in {warehouse}; models untrained@[0-9a-f]{{16}}", where)
     statement = ask.partition(warehouse)[2].strip().strip('"')
     answer = command("sql", warehouse, statement)
     assert answer.returncode == 0
@@ -128,13 +129,14 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(
     assert "Traceback" not in stderr, stderr
     assert stdout == ""
     hint = stderr.strip().splitlines()[-1].strip()
-    assert hint == f"catalog-tagger tag {source} --warehouse {warehouse} --run-id r"
+    assert hint.startswith(f"catalog-tagger tag {source} --warehouse {warehouse} --run-id r --shard-tracks=1")
+    assert f"--bundle={bundle}" in hint
     finished = {path: path.stat().st_mtime_ns for path in tracks.glob("*.parquet")}
     assert 0 < len(finished) < 8
     assert not (warehouse / "runs/r/manifest.json").exists()
 
-    words = hint.split()[1:]
-    done = command(*words, "--bundle", bundle, "--json", "--ray-address", ray_address)
+    words = [word for word in shlex.split(hint)[1:] if not word.startswith("--ray-address")]
+    done = command(*words, "--json", "--ray-address", ray_address)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert (summary["state"], summary["tracks"], summary["tagged"]) == ("committed", 8, 8)

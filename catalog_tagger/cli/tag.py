@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from catalog_tagger.errors import EXIT_INTERRUPTED
@@ -71,11 +73,16 @@ def tag(
         with RunDisplay() as display:
             result = run_tag_job(config, on_progress=display.update)
     except KeyboardInterrupt:
-        click.echo(
-            f"interrupted; finished shards are kept. Resume with:\n"
-            f"  {program()} tag {source} --warehouse {warehouse} --run-id {config.run_id}",
-            err=True,
-        )
+        again = [f"--{name.replace('_', '-')}={value}" for name, value in _given(ctx) if name != "bundles"]
+        again += [f"--bundle={name}" for name in bundles]
+        command = shlex.join([program(), "tag", source, "--warehouse", warehouse, "--run-id", config.run_id, *again])
+        click.echo(f"interrupted; finished shards are kept. Resume with:\n  {command}", err=True)
         ctx.exit(EXIT_INTERRUPTED)
     show_run(result, as_json=as_json)
     ctx.exit(result.exit_code)
+
+
+def _given(ctx: click.Context) -> list[tuple[str, object]]:
+    """Options with a value that the user gave, beside those that every resume command names."""
+    named = {"source", "warehouse", "run_id", "as_json"}
+    return [(name, value) for name, value in ctx.params.items() if name not in named and value]

@@ -27,8 +27,9 @@ import ray
 import ray.exceptions
 import torch
 
-from catalog_tagger.audio import SAMPLE_RATE_HZ, Pcm, StreamInfo, cut_segments
-from catalog_tagger.errors import AudioError, CatalogTaggerError
+from catalog_tagger.audio import SAMPLE_RATE_HZ, StreamInfo, cut_segments
+from catalog_tagger.errors import AudioError, CatalogTaggerError, RunError
+from catalog_tagger.resampling import Pcm
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import ShardSummary, write_shard
 from catalog_tagger.tables.schemas import TABLES
@@ -44,6 +45,7 @@ _CRASHES: Final = (
     ray.exceptions.NodeDiedError,
     ray.exceptions.OutOfMemoryError,
     ray.exceptions.ObjectLostError,
+    ray.exceptions.RayTaskError,
 )
 
 
@@ -54,6 +56,8 @@ class ActorJob:
     run_id: str
     warehouse: str
     plan: str
+    bundle_ids: tuple[str, ...]
+    """What the driver planned with; an actor that loads anything else must not write."""
     bundles: tuple[str, ...]
     device: Literal["auto", "cpu", "gpu"]
     batch_segments: int | None
@@ -84,6 +88,9 @@ class ShardTagger:
         device = {"auto": None, "cpu": "cpu", "gpu": "cuda"}[job.device]
         self.scorer = Scorer(job.bundles, device=device, batch_segments=job.batch_segments)
         self.warehouse = Store(job.warehouse)
+        if tuple(self.scorer.bundle_ids) != job.bundle_ids:
+            mine, drivers = ", ".join(self.scorer.bundle_ids), ", ".join(job.bundle_ids)
+            raise RunError(f"a node has {mine}, the driver {drivers}; install the same version on all nodes")
         self.reporter = Reporter(board=board)
         context = ray.get_runtime_context()
         gpus = ",".join(context.get_accelerator_ids().get("GPU", []))
@@ -96,7 +103,7 @@ class ShardTagger:
         shard, index = str(batch["shard"][0]), int(batch["index"][0])
         status: dict[str, Any] = {"shard": shard}
         try:
-            tracks = read_shard_tracks(self.warehouse, self.job.plan, index)
+            tracks = read_shard_tracks(self.warehouse, self.job.plan, index, shard=shard)
             summary, tables = self._tag(shard, tracks)
             files = write_shard(self.warehouse, run_id=self.job.run_id, summary=summary, tables=tables)
             status |= {"summary": asdict(summary), "files": [asdict(file) for file in files]}
@@ -149,7 +156,7 @@ class ShardTagger:
     def _finish(self, track: _Track, built: _ShardRows) -> None:
         built.add(track)
         size = track.row["size_bytes"] or 0
-        self.reporter.add(quarantined=track.error is not None, audio_s=0.0, size_bytes=size)
+        self.reporter.add(quarantined=track.error is not None, size_bytes=size)
 
     def _decoded(self, rows: list[dict[str, Any]]) -> Iterator[tuple[_Track, Pcm | None]]:
         """Blocks of all tracks as they come; None when a track has ended."""

@@ -37,6 +37,8 @@ class ClusterSize:
     cpus: int
     gpus: int
     nodes: int
+    is_own: bool
+    """Started here for this job, so that nothing will join it."""
 
 
 @contextmanager
@@ -55,7 +57,10 @@ def connected(address: str | None) -> Iterator[ClusterSize]:
         resources = ray.cluster_resources()
         alive = [node for node in ray.nodes() if node["Alive"]]
         yield ClusterSize(
-            cpus=max(1, int(resources.get("CPU", 1))), gpus=int(resources.get("GPU", 0)), nodes=max(1, len(alive))
+            cpus=max(1, int(resources.get("CPU", 1))),
+            gpus=int(resources.get("GPU", 0)),
+            nodes=max(1, len(alive)),
+            is_own=started and not (address or os.environ.get("RAY_ADDRESS")),
         )
     finally:
         if started:

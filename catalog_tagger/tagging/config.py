@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from os import PathLike
@@ -23,8 +24,11 @@ _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def new_run_id() -> str:
-    """A run's default name: its start time in UTC, so that names sort by time."""
-    return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    """A run's default name: its start time in UTC, so that names sort by time, and a few random digits.
+
+    Schedulers start several jobs in the same second; two runs must not share a name by chance.
+    """
+    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
 class TagConfig(BaseModel):

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -38,6 +39,7 @@ from catalog_tagger.tagging.config import TagConfig
 from catalog_tagger.tagging.plan import make_plan, read_plan, select_changed, write_plan
 from catalog_tagger.tagging.progress import Progress
 from catalog_tagger.tagging.sources import list_tracks
+from catalog_tagger.tagging.tagger import presence_bundle
 
 _LOOK_EVERY_S: Final = 0.5
 _PACKAGES: Final = ("ray", "torch", "torchaudio", "pyarrow", "numpy", "av", "s3fs")
@@ -101,6 +103,7 @@ def run_tag_job(config: TagConfig, *, on_progress: Callable[[Progress], None] | 
             up_to_date=committed.up_to_date,
         )
     bundles = [load_bundle(name) for name in config.bundles]
+    presence_bundle(bundles)
     bundle_ids = [f"{bundle.name}@{bundle.fingerprint}" for bundle in bundles]
     others = tuple(run for run in unfinished_runs(warehouse) if run != config.run_id)
     plan = _resume(warehouse, config, bundle_ids) or _begin(warehouse, config, bundle_ids)
@@ -202,12 +205,15 @@ def _execute(
         with connected(config.ray_address) as cluster:
             # with an autoscaler the GPUs may not be there yet: device "gpu" asks for them all the same
             on_gpu = config.device == "gpu" or (config.device == "auto" and cluster.gpus > 0)
+            if config.device == "gpu" and not cluster.gpus and cluster.is_own:
+                raise UsageError("device gpu: this machine has no GPU that Ray can see; use auto or cpu")
             most = min(config.max_actors or (cluster.gpus if on_gpu else 0) or cluster.nodes, len(rows))
             in_flight = config.decoders or max(2, cluster.cpus // most + 1)
             job = ActorJob(
                 run_id=config.run_id,
                 warehouse=warehouse.uri,
                 plan=_names(config)[0],
+                bundle_ids=tuple(bundle_ids),
                 bundles=config.bundles,
                 device=config.device,
                 batch_segments=config.batch_segments,
@@ -232,16 +238,23 @@ def _execute(
 def _collected(statuses: Any) -> list[tuple[ShardSummary, list[FileEntry]]]:
     results = []
     try:
-        for row in statuses:
-            status = json.loads(row["status"])
-            if "error" in status:
-                raise StorageError(status["error"])
-            results.append((ShardSummary(**status["summary"]), [FileEntry(**file) for file in status["files"]]))
+        # closed here, while Ray still runs: a data set that is still working waits for ever for a Ray that has gone
+        with closing(statuses):
+            for row in statuses:
+                status = json.loads(row["status"])
+                if "error" in status:
+                    raise StorageError(status["error"])
+                results.append((ShardSummary(**status["summary"]), [FileEntry(**file) for file in status["files"]]))
     except (CatalogTaggerError, KeyboardInterrupt):
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines()
-        raise RunError(f"Ray gave up on a shard: {reason[-1] if reason else type(error).__name__}") from error
+        cause = getattr(error, "cause", None) or error
+        if isinstance(cause, CatalogTaggerError):
+            raise RunError(str(cause)) from error
+        reason = str(cause).strip().splitlines() or [""]
+        raise RunError(
+            f"Ray gave up on a shard: {type(cause).__name__}: {reason[0]}; finished shards are kept"
+        ) from error
     return results
 
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from catalog_tagger.errors import StorageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.views import query
 from catalog_tagger.tagging.sources import TRACK_LIST
@@ -31,8 +32,15 @@ PLAN: Final = TRACK_LIST.append(pa.field("shard", pa.string(), nullable=False))
 #: a local catalogue far below the limits is still cut into this many shards, so that an interrupted
 #: run keeps most of what it did and several actors share the work
 _MIN_SHARDS: Final = 16
+_READ_AHEAD_BYTES: Final = 1 << 16
 _MIN_SHARD_BYTES: Final = 16 * 2**20
 _MIN_SHARD_TRACKS: Final = 64
+
+#: what is done; these two codes may say something of the moment, a lost node or a failed read, not of the audio
+_CURRENT_SQL: Final = (
+    "SELECT track_id, uri AS old_uri, audio_etag, bundles FROM tracks "
+    "WHERE error_code IS NULL OR error_code NOT IN ('unreadable', 'decoder_crashed')"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +54,12 @@ class Selection:
 def select_changed(tracks: pa.Table, warehouse: Store, *, bundle_ids: list[str]) -> Selection:
     """Leave out tracks whose current row is still valid: same uri, same audio etag, same bundles.
 
-    A track without an etag (a manifest of objects that cannot be listed) counts as unchanged.
+    A track without an etag (a manifest of objects that cannot be listed) counts as unchanged. Tracks that
+    were quarantined for a reason that may pass (``unreadable``, ``decoder_crashed``) are planned again.
     """
     if not warehouse.children("runs"):
         return Selection(todo=tracks, up_to_date=0)
-    current = query(warehouse, "SELECT track_id, uri AS old_uri, audio_etag, bundles FROM tracks")
+    current = query(warehouse, _CURRENT_SQL)
     same_models = pc.equal(
         pc.binary_join(current["bundles"], "\n"), pa.scalar("\n".join(bundle_ids), current["track_id"].type)
     )
@@ -108,16 +117,13 @@ def make_plan(tracks: pa.Table, *, shard_tracks: int, shard_bytes: int) -> pa.Ta
     return tracks.append_column(PLAN.field("shard"), shard).cast(PLAN)
 
 
-def write_plan(store: Store, name: str, plan: pa.Table) -> list[str]:
-    """Store a plan, one row group per shard; returns the shards' names in order."""
+def write_plan(store: Store, name: str, plan: pa.Table) -> None:
+    """Store a plan, one row group per shard."""
     buffer = io.BytesIO()
-    shards: list[str] = []
     with pq.ParquetWriter(buffer, PLAN, compression="zstd") as writer:
-        for shard, first, count in _runs_of(plan["shard"]):
+        for first, count in _runs_of(plan["shard"]):
             writer.write_table(plan.slice(first, count), row_group_size=count)
-            shards.append(shard)
     store.write(name, buffer.getbuffer())
-    return shards
 
 
 def read_plan(store: Store, name: str) -> pa.Table:
@@ -126,16 +132,24 @@ def read_plan(store: Store, name: str) -> pa.Table:
         return pq.read_table(file)
 
 
-def read_shard_tracks(store: Store, name: str, index: int) -> list[dict[str, Any]]:
-    """The tracks of one shard by its number in the plan, as rows of `PLAN`."""
-    with store.open(name) as file:
+def read_shard_tracks(store: Store, name: str, index: int, *, shard: str) -> list[dict[str, Any]]:
+    """The tracks of one shard by its number in the plan and its name, as rows of `PLAN`.
+
+    Raises
+    ------
+    StorageError
+        The plan is not the one that the shard was taken from.
+    """
+    with store.open(name, ahead_bytes=_READ_AHEAD_BYTES) as file:
         rows: list[dict[str, Any]] = pq.ParquetFile(file).read_row_group(index).to_pylist()
+    if not rows or rows[0]["shard"] != shard:
+        raise StorageError(f"{store.uri_of(name)}: changed while its run goes on; start a run of another name")
     return rows
 
 
-def _runs_of(shard: pa.ChunkedArray) -> list[tuple[str, int, int]]:
-    """(name, first row, rows) of every stretch of equal names."""
+def _runs_of(shard: pa.ChunkedArray) -> list[tuple[int, int]]:
+    """(first row, rows) of every stretch of equal names."""
     encoded = pc.run_end_encode(shard.combine_chunks())
     ends = encoded.run_ends.to_numpy()
     starts = np.concatenate([[0], ends[:-1]])
-    return [(name, int(a), int(b - a)) for name, a, b in zip(encoded.values.to_pylist(), starts, ends, strict=True)]
+    return [(int(a), int(b - a)) for a, b in zip(starts, ends, strict=True)]

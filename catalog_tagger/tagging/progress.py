@@ -81,12 +81,12 @@ class Reporter:
     _held: Counts = field(default_factory=Counts)
     _sent_at: float = 0.0
 
-    def add(self, *, quarantined: bool, audio_s: float, size_bytes: int) -> None:
+    def add(self, *, quarantined: bool, size_bytes: int) -> None:
         """Count one finished track."""
         self._held.tracks += 1
         self._held.quarantined += quarantined
         self._held.size_bytes += size_bytes
-        self.heard(audio_s)
+        self.heard(0.0)
 
     def heard(self, audio_s: float) -> None:
         """Count audio of a track that is still under way."""

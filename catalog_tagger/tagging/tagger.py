@@ -20,12 +20,12 @@ from catalog_tagger.audio import (
     SEGMENT_S,
     AudioSource,
     AudioStream,
-    Pcm,
     StreamInfo,
     cut_segments,
 )
 from catalog_tagger.errors import UsageError
 from catalog_tagger.models.bundle import Bundle, load_bundle
+from catalog_tagger.resampling import Pcm
 from catalog_tagger.tagging.content import Verdict, judge
 
 if TYPE_CHECKING:
@@ -33,6 +33,21 @@ if TYPE_CHECKING:
 
 #: the bundle whose outputs fill p_speech and p_music
 PRESENCE_LABELS: Final = ("speech", "music")
+
+
+def presence_bundle(bundles: Sequence[Bundle]) -> Bundle:
+    """The one bundle that fills the tables.
+
+    Raises
+    ------
+    UsageError
+        More than one bundle, or one without the labels speech and music: rows must name no model that
+        did not listen.
+    """
+    if len(bundles) != 1 or not set(PRESENCE_LABELS) <= set(bundles[0].labels):
+        names = ", ".join(f"{bundle.name} ({', '.join(bundle.labels)})" for bundle in bundles)
+        raise UsageError(f"bundles {names}: give exactly one, with the labels speech and music")
+    return bundles[0]
 
 
 class Scorer:
@@ -65,10 +80,7 @@ class Scorer:
             raise UsageError("device gpu: this process sees no CUDA device; use auto or cpu, or mend the driver")
         self.batch_segments = batch_segments or (256 if self.device.type == "cuda" else 32)
         self.bundles: list[Bundle] = [load_bundle(name).to(self.device) for name in bundles]
-        presence = [bundle for bundle in self.bundles if set(PRESENCE_LABELS) <= set(bundle.labels)]
-        if not presence:
-            raise UsageError(f"none of the bundles {', '.join(bundles)} has the labels speech and music")
-        self._presence = presence[0]
+        self._presence = presence_bundle(self.bundles)
         self._columns = [self._presence.labels.index(label) for label in PRESENCE_LABELS]
 
     @property

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catalog_tagger.errors import StorageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tagging import plan as planning
 from catalog_tagger.tagging.plan import make_plan, read_plan, read_shard_tracks, select_changed, write_plan
@@ -106,11 +107,13 @@ def test_a_small_catalogue_is_cut_so_that_an_interruption_costs_little(monkeypat
 def test_a_stored_plan_is_read_back_whole_and_by_shard(tmp_path: Path) -> None:
     store = Store(tmp_path)
     plan = make_plan(tracks_of([(f"{i:03d}", i, None) for i in range(23)]), shard_tracks=4, shard_bytes=10**6)
-    shards = write_plan(store, "runs/r/plan.parquet", plan)
+    write_plan(store, "runs/r/plan.parquet", plan)
+    shards = sorted(set(plan["shard"].to_pylist()))
     assert read_plan(store, "runs/r/plan.parquet").equals(plan)
-    rows = [row for i in range(len(shards)) for row in read_shard_tracks(store, "runs/r/plan.parquet", i)]
-    assert rows == plan.to_pylist()
-    assert {row["shard"] for row in read_shard_tracks(store, "runs/r/plan.parquet", 2)} == {shards[2]}
+    parts = (read_shard_tracks(store, "runs/r/plan.parquet", i, shard=shard) for i, shard in enumerate(shards))
+    assert [row for part in parts for row in part] == plan.to_pylist()
+    with pytest.raises(StorageError, match="changed while its run goes on"):
+        read_shard_tracks(store, "runs/r/plan.parquet", 2, shard=shards[1])
 
 
 # --- what has changed ------------------------------------------------------------------------------

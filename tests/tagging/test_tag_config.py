@@ -16,9 +16,10 @@ def test_source_and_warehouse_are_enough() -> None:
     assert config.run_id[:8].isdigit()
 
 
-def test_default_run_names_sort_by_time() -> None:
+def test_default_run_names_sort_by_time_and_differ_within_a_second() -> None:
     assert new_run_id() >= "20260101T000000Z"
-    assert len(new_run_id()) == len("20260101T000000Z")
+    assert len(new_run_id()) == len("20260101T000000Z-0000")
+    assert len({new_run_id() for _ in range(5)}) > 1
 
 
 def test_local_paths_are_made_absolute_and_others_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,9 @@ def test_bundles_without_speech_and_music_are_refused(tmp_path: Path) -> None:
         calibration=Calibration.identity(2),
         card={},
     )
-    with pytest.raises(UsageError, match=r"none of the bundles .* has the labels speech and music"):
+    with pytest.raises(
+        UsageError, match=r"bundles voices \(female, male\): give exactly one, with the labels speech and music"
+    ):
         Scorer([str(tmp_path / "voices")])
 
 
