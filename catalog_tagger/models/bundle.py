@@ -68,6 +68,11 @@ class Bundle:
     calibration: Calibration
     card: dict[str, Any]
 
+    @property
+    def identity(self) -> str:
+        """``name@fingerprint``, as tables and manifests carry it."""
+        return f"{self.name}@{self.fingerprint}"
+
     def to(self, device: torch.device | str) -> Bundle:
         """Move the network and its front end; returns the bundle itself."""
         self.frontend.to(device)

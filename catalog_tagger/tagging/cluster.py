@@ -50,9 +50,10 @@ def connected(address: str | None) -> Iterator[ClusterSize]:
     RunError
         The cluster cannot be reached.
     """
+    named = address or os.environ.get("RAY_ADDRESS")
     started = not ray.is_initialized()
     if started:
-        _start(address)
+        _start(named)
     try:
         resources = ray.cluster_resources()
         alive = [node for node in ray.nodes() if node["Alive"]]
@@ -60,7 +61,7 @@ def connected(address: str | None) -> Iterator[ClusterSize]:
             cpus=max(1, int(resources.get("CPU", 1))),
             gpus=int(resources.get("GPU", 0)),
             nodes=max(1, len(alive)),
-            is_own=started and not (address or os.environ.get("RAY_ADDRESS")),
+            is_own=started and not named,
         )
     finally:
         if started:
@@ -79,12 +80,11 @@ def _require_reachable(address: str) -> None:
         raise RunError(f"Ray: no cluster at {address} ({reason}); check --ray-address and RAY_ADDRESS") from error
 
 
-def _start(address: str | None) -> None:
+def _start(named: str | None) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    named = address or os.environ.get("RAY_ADDRESS")
     if named:
         _require_reachable(named)
-        options["address"] = address
+        options["address"] = named
     else:  # "local", since without an address Ray joins whatever cluster it finds on this machine
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": _LOCAL_OBJECT_STORE_BYTES}
     handler = signal.getsignal(signal.SIGTERM)

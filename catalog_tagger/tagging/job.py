@@ -104,21 +104,12 @@ def run_tag_job(config: TagConfig, *, on_progress: Callable[[Progress], None] | 
         )
     bundles = [load_bundle(name) for name in config.bundles]
     presence_bundle(bundles)
-    bundle_ids = [f"{bundle.name}@{bundle.fingerprint}" for bundle in bundles]
+    bundle_ids = [bundle.identity for bundle in bundles]
     others = tuple(run for run in unfinished_runs(warehouse) if run != config.run_id)
     plan = _resume(warehouse, config, bundle_ids) or _begin(warehouse, config, bundle_ids)
-    if not plan.shards:
-        return RunResult(
-            state="nothing_to_do",
-            run_id=config.run_id,
-            warehouse=warehouse.uri,
-            manifest=None,
-            up_to_date=plan.up_to_date,
-            unfinished_runs=others,
-        )
-    manifest = _execute(warehouse, config, bundle_ids, plan, on_progress)
+    manifest = _execute(warehouse, config, bundle_ids, plan, on_progress) if plan.shards else None
     return RunResult(
-        state="committed",
+        state="nothing_to_do" if manifest is None else "committed",
         run_id=config.run_id,
         warehouse=warehouse.uri,
         manifest=manifest,

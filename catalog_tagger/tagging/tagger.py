@@ -86,7 +86,7 @@ class Scorer:
     @property
     def bundle_ids(self) -> list[str]:
         """``name@fingerprint`` of every bundle, as the tables carry it."""
-        return [f"{bundle.name}@{bundle.fingerprint}" for bundle in self.bundles]
+        return [bundle.identity for bundle in self.bundles]
 
     @torch.inference_mode()
     def score(self, segments: Pcm) -> npt.NDArray[np.float32]:
