@@ -10,6 +10,8 @@ Per-track failures are not errors of the run: they end as a `quarantined` row wi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 EXIT_OK: Final = 0
@@ -27,10 +29,16 @@ QUARANTINE_CODES: Final[dict[str, str]] = {
     "no_samples": "the audio stream decodes to nothing",
     "decode_failed": "the decoder found nothing it could decode",
     "truncated": "under 90 % of the audio that the headers announce is there",
-    "decoder_crashed": "the process that decoded the track died",
-    "too_long": "the track decodes to more than the allowed duration",
+    "decoder_crashed": "the process that decoded the track died, each time it was tried",
+    "decoder_timeout": "decoding took longer than is allowed for a minute of audio",
+    "out_of_memory": "decoding asked for more memory than is allowed",
+    "implausible": "the headers announce, or the bytes decode to, more audio than so few bytes can hold",
+    "too_long": "the track is longer than the allowed duration",
     "not_found": "the object or the tar member does not exist",
     "unreadable": "the object exists but its bytes could not be read",
+    "damaged_tar": "a tar file cannot be read to its end; its row stands for the members that are lost",
+    "outside_roots": "the track lies, through a link, outside the configured roots",
+    "tagger_crashed": "the tagging process died on this track, each time it was tried",
 }
 
 
@@ -55,6 +63,9 @@ class StorageError(CatalogTaggerError):
     def __init__(self, message: str, *, systemic: bool = False) -> None:
         super().__init__(message)
         self.systemic = systemic
+
+    def __reduce__(self) -> tuple[Callable[..., StorageError], tuple[str]]:
+        return partial(type(self), systemic=self.systemic), (str(self),)
 
 
 class RunError(CatalogTaggerError):

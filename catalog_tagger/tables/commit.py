@@ -22,6 +22,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
@@ -58,6 +59,27 @@ class ShardSummary:
     quarantined_by_code: dict[str, int] = field(default_factory=dict)
     worker: str = ""
     """Node, process, device and GPU ids of the actor that did it."""
+    wall_s: float = 0.0
+    """From taking the shard up to having its rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One driver's stretch of work on a run."""
+
+    driver: str
+    """Host and process."""
+    started_at: str
+    last_seen_at: str
+    """Its end, or its last sign of life."""
+    nodes: int
+    cpus: int
+    gpus: int
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds that it lasted."""
+        return (datetime.fromisoformat(self.last_seen_at) - datetime.fromisoformat(self.started_at)).total_seconds()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +105,11 @@ class RunManifest:
     workers: dict[str, int]
     """Worker -> shards it did."""
     files: list[FileEntry]
+    size_bytes: int = 0
+    """Encoded audio of the planned tracks."""
+    removed: int = 0
+    """Tracks that an earlier run of the same source had and this one no longer lists."""
+    sessions: list[Session] = field(default_factory=list)
 
     def to_json(self) -> bytes:
         """The file's bytes."""
@@ -100,6 +127,7 @@ class RunManifest:
         try:
             content = json.loads(data)
             content["files"] = [FileEntry(**entry) for entry in content["files"]]
+            content["sessions"] = [Session(**entry) for entry in content.get("sessions", [])]
             return cls(**content)
         except (ValueError, TypeError, KeyError) as error:
             raise StorageError(f"{place}: not a run manifest ({error}); restore or remove the file") from error

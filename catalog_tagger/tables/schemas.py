@@ -36,6 +36,11 @@ TRACKS: Final = pa.schema(
         _field("content_confidence", pa.float32(), "probability of content_type, from the calibrated segment scores"),
         _field("bundles", pa.list_(pa.string()), "models that heard the track, as name@fingerprint", nullable=False),
         _field("tagged_at", pa.timestamp("us", tz="UTC"), "when the row was made", nullable=False),
+        _field(
+            "attempts",
+            pa.int32(),
+            "times that this audio was tried, failed ones of earlier runs included; a lost node is no attempt",
+        ),
     ],
     metadata={"comment": "one row per planned track"},
 )

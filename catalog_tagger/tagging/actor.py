@@ -33,7 +33,8 @@ from catalog_tagger.resampling import Pcm
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import ShardSummary, write_shard
 from catalog_tagger.tables.schemas import TABLES
-from catalog_tagger.tagging.decoding import Encoded, decode_task
+from catalog_tagger.tagging.decoding import Started, decode_task
+from catalog_tagger.tagging.encoded import Encoded
 from catalog_tagger.tagging.fetching import fetch_all
 from catalog_tagger.tagging.plan import read_shard_tracks
 from catalog_tagger.tagging.progress import Reporter
@@ -63,6 +64,10 @@ class ActorJob:
     batch_segments: int | None
     tracks_in_flight: int
     max_duration_s: float
+    decode_timeout_s: float
+    """Most seconds for a minute of audio."""
+    decode_memory_bytes: int
+    roots: tuple[str, ...]
 
 
 @dataclass(kw_only=True)
@@ -189,7 +194,9 @@ class ShardTagger:
                     yield track, block
 
     def _start(self, encoded: Encoded) -> Any:
-        return decode_task.remote(encoded, max_duration_s=self.job.max_duration_s)
+        return decode_task.remote(
+            encoded, max_duration_s=self.job.max_duration_s, memory_bytes=self.job.decode_memory_bytes
+        )
 
 
 def _take(stream: Any, track: _Track) -> Pcm | None:
@@ -199,6 +206,8 @@ def _take(stream: Any, track: _Track) -> Pcm | None:
     except _CRASHES as error:
         track.ended = True
         track.error = AudioError("decoder_crashed", f"the decoding process died: {type(error).__name__}")
+        return None
+    if isinstance(item, Started):
         return None
     if isinstance(item, StreamInfo):
         track.info = item

@@ -42,7 +42,22 @@ class TagConfig(BaseModel):
     bundles: tuple[str, ...] = Field(default=("speech_music",), min_length=1, description="bundles to run, by name")
     shard_tracks: int = Field(default=4000, ge=1, description="most tracks of a work shard")
     shard_bytes: int = Field(default=2**30, ge=1, description="most bytes of encoded audio of a work shard")
+    roots: tuple[str, ...] = Field(
+        default=(), description="folders and s3:// prefixes that tracks may lie in; by default anywhere the source says"
+    )
+    retry_quarantined: tuple[str, ...] = Field(
+        default=(), description="error codes whose tracks are planned again, or 'all'"
+    )
+    cost_per_hour: float | None = Field(default=None, ge=0, description="price of one node for an hour, for estimates")
     max_duration_s: float = Field(default=24 * 3600.0, gt=0, description="longer tracks are quarantined")
+    decode_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="most seconds of decoding for a minute of audio, after which a track is given up",
+    )
+    decode_memory_bytes: int = Field(
+        default=384 * 2**20, ge=2**26, description="memory that decoding one track may take"
+    )
     batch_segments: int | None = Field(default=None, ge=1, description="segments per forward pass")
     device: Literal["auto", "cpu", "gpu"] = Field(
         default="auto", description="one GPU per actor, or CPU; auto: GPUs if the cluster has any now"

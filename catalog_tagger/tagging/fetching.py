@@ -20,7 +20,7 @@ import numpy as np
 
 from catalog_tagger.errors import AudioError, StorageError
 from catalog_tagger.storage import Store
-from catalog_tagger.tagging.decoding import Encoded
+from catalog_tagger.tagging.encoded import Encoded
 
 _THREADS: Final = 8
 _AHEAD_BYTES: Final = 256 * 2**20

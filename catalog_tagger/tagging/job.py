@@ -210,6 +210,9 @@ def _execute(
                 batch_segments=config.batch_segments,
                 tracks_in_flight=in_flight,
                 max_duration_s=config.max_duration_s,
+                decode_timeout_s=config.decode_timeout_s,
+                decode_memory_bytes=config.decode_memory_bytes,
+                roots=config.roots,
             )
             board = make_board()
             with _watched(board, config.run_id, plan, [summary for summary, _ in results], on_progress):

@@ -27,7 +27,8 @@ from catalog_tagger.storage import Store
 from catalog_tagger.tables.views import query
 from catalog_tagger.tagging.sources import TRACK_LIST
 
-PLAN: Final = TRACK_LIST.append(pa.field("shard", pa.string(), nullable=False))
+#: `attempts`: failed attempts at the same audio in earlier runs
+PLAN: Final = TRACK_LIST.append(pa.field("attempts", pa.int32())).append(pa.field("shard", pa.string(), nullable=False))
 
 #: a local catalogue far below the limits is still cut into this many shards, so that an interrupted
 #: run keeps most of what it did and several actors share the work
@@ -114,6 +115,8 @@ def make_plan(tracks: pa.Table, *, shard_tracks: int, shard_bytes: int) -> pa.Ta
         counts.append(stop - start)
         start = stop
     shard = pa.array(np.repeat(np.array(names, dtype=object), counts), pa.string())
+    if "attempts" not in tracks.column_names:
+        tracks = tracks.append_column(PLAN.field("attempts"), pa.array(np.zeros(tracks.num_rows, np.int32)))
     return tracks.append_column(PLAN.field("shard"), shard).cast(PLAN)
 
 

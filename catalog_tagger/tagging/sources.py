@@ -41,7 +41,8 @@ AUDIO_EXTENSIONS: Final = frozenset(
     }
 )
 
-#: offset and length of the audio within `container`, where that is a tar; else null
+#: `offset`: of the audio within `container`, where that is a tar, else null; `fault`: what is wrong with a
+#: damaged tar, whose row is quarantined as it is
 TRACK_LIST: Final = pa.schema(
     [
         pa.field("track_id", pa.string(), nullable=False),
@@ -50,6 +51,7 @@ TRACK_LIST: Final = pa.schema(
         pa.field("size_bytes", pa.int64()),
         pa.field("container", pa.string()),
         pa.field("offset", pa.int64()),
+        pa.field("fault", pa.string()),
     ]
 )
 
@@ -200,7 +202,7 @@ def _from_manifest(source: str) -> pa.Table:
         )
     columns: dict[str, Any] = {}
     for field in TRACK_LIST:
-        if field.name in table.column_names and field.name not in ("container", "offset"):
+        if field.name in table.column_names and field.name not in ("container", "offset", "fault"):
             try:
                 columns[field.name] = table[field.name].cast(field.type)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
