@@ -13,6 +13,7 @@ Only files listed in a run's ``manifest.json`` are read, so a run in progress is
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, Final
 
 import duckdb
@@ -29,6 +30,7 @@ CURRENT_TRACKS_SQL: Final = (
     "QUALIFY row_number() OVER (PARTITION BY track_id ORDER BY tagged_at DESC, run_id DESC) = 1"
 )
 CURRENT_SEGMENTS_SQL: Final = "SELECT s.* FROM segments_history s SEMI JOIN tracks t USING (track_id, run_id)"
+CURRENT_SQL: Final = {"tracks": CURRENT_TRACKS_SQL, "segments": CURRENT_SEGMENTS_SQL}
 
 _RUNS: Final = pa.schema(
     [
@@ -48,8 +50,13 @@ _RUNS: Final = pa.schema(
 )
 
 
-def connect(warehouse: Store) -> duckdb.DuckDBPyConnection:
+def connect(warehouse: Store, *, tables: Iterable[str] = tuple(TABLES)) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the views above.
+
+    Parameters
+    ----------
+    tables
+        Only these; others have no view. Opening a table reads the footer of each of its files.
 
     Raises
     ------
@@ -65,23 +72,28 @@ def connect(warehouse: Store) -> duckdb.DuckDBPyConnection:
     connection.execute("SET enable_progress_bar = false")  # it would write into the answer on standard output
     if not warehouse.is_local:
         connection.register_filesystem(warehouse.fs)
-    for table, schema in TABLES.items():
+    for table in tables:
         files = [warehouse.uri_of(entry.name) for run in runs for entry in run.files if entry.table == table]
-        if files:
-            try:
-                rows = connection.read_parquet(files, hive_partitioning=False, union_by_name=True)
-                rows.create_view(f"{table}_history")
-            except duckdb.Error as error:
-                reason = str(error).splitlines()[0]
-                raise StorageError(
-                    f"{warehouse.uri}: a committed file cannot be read ({reason}); restore it"
-                ) from error
-        else:
-            connection.register(f"{table}_history", schema.empty_table())
-    connection.execute(f"CREATE VIEW tracks AS {CURRENT_TRACKS_SQL}")
-    connection.execute(f"CREATE VIEW segments AS {CURRENT_SEGMENTS_SQL}")
+        try:
+            _create_history(connection, table, files)
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            raise StorageError(f"{warehouse.uri}: a committed file cannot be read ({reason}); restore it") from error
+        connection.execute(f"CREATE VIEW {table} AS {CURRENT_SQL[table]}")
     connection.register("runs", _runs_table(runs))
     return connection
+
+
+def _create_history(connection: duckdb.DuckDBPyConnection, table: str, files: list[str]) -> None:
+    """The view of all rows of a table; columns that none of its files has yet are null."""
+    empty = connection.from_arrow(TABLES[table].empty_table())
+    if not files:
+        empty.create_view(f"{table}_history")
+        return
+    rows = connection.read_parquet(files, hive_partitioning=False, union_by_name=True)
+    kinds = dict(zip(empty.columns, empty.types, strict=True))
+    later = [f'NULL::{kind} AS "{column}"' for column, kind in kinds.items() if column not in rows.columns]
+    rows.project(", ".join(["*", *later])).create_view(f"{table}_history")
 
 
 def query(warehouse: Store, sql: str) -> pa.Table:

@@ -5,30 +5,44 @@ Tracks are ordered by container and offset (a tar is read from front to back), e
 cut where the next track would pass a limit. A shard's name is its number and a hash of its tracks, so
 a changed plan never takes an old file for its own.
 
-On disk: ``runs/<run>/plan.parquet``, columns of `PLAN`, one row group per shard in the order of
-shards; written before anything is tagged and never changed. A resumed run reads it instead of
-planning again.
+On disk, below ``runs/<run>/plan``::
+
+    <part>.parquet    columns of `PLAN`; `SHARDS_PER_PART` shards each, one row group per shard, in order
+    shards.parquet    columns of `SHARDS`, one row per shard in order; written last, without it there is no plan
+
+Written before anything is tagged and never changed; a resumed run reads it instead of planning again.
+An actor reads the rows of its shard and the footer of one part, which does not grow with the plan.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from catalog_tagger.errors import StorageError
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.views import query
-from catalog_tagger.tagging.sources import TRACK_LIST
+from catalog_tagger.tagging.track_list import TRACK_LIST
 
 #: `attempts`: failed attempts at the same audio in earlier runs
 PLAN: Final = TRACK_LIST.append(pa.field("attempts", pa.int32())).append(pa.field("shard", pa.string(), nullable=False))
+#: `size_bytes`: of encoded audio, as far as it is known
+SHARDS: Final = pa.schema(
+    [
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("tracks", pa.int64(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+    ]
+)
+SHARDS_PER_PART: Final = 64
 
 #: a local catalogue far below the limits is still cut into this many shards, so that an interrupted
 #: run keeps most of what it did and several actors share the work
@@ -36,42 +50,7 @@ _MIN_SHARDS: Final = 16
 _READ_AHEAD_BYTES: Final = 1 << 16
 _MIN_SHARD_BYTES: Final = 16 * 2**20
 _MIN_SHARD_TRACKS: Final = 64
-
-#: what is done; these two codes may say something of the moment, a lost node or a failed read, not of the audio
-_CURRENT_SQL: Final = (
-    "SELECT track_id, uri AS old_uri, audio_etag, bundles FROM tracks "
-    "WHERE error_code IS NULL OR error_code NOT IN ('unreadable', 'decoder_crashed')"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """Which tracks of a source a run has to do."""
-
-    todo: pa.Table
-    up_to_date: int
-
-
-def select_changed(tracks: pa.Table, warehouse: Store, *, bundle_ids: list[str]) -> Selection:
-    """Leave out tracks whose current row is still valid: same uri, same audio etag, same bundles.
-
-    A track without an etag (a manifest of objects that cannot be listed) counts as unchanged. Tracks that
-    were quarantined for a reason that may pass (``unreadable``, ``decoder_crashed``) are planned again.
-    """
-    if not warehouse.children("runs"):
-        return Selection(todo=tracks, up_to_date=0)
-    current = query(warehouse, _CURRENT_SQL)
-    same_models = pc.equal(
-        pc.binary_join(current["bundles"], "\n"), pa.scalar("\n".join(bundle_ids), current["track_id"].type)
-    )
-    current = current.filter(same_models).select(["track_id", "old_uri", "audio_etag"])
-    numbered = tracks.append_column("row", pa.array(np.arange(tracks.num_rows)))
-    both = numbered.select(["row", "track_id", "uri", "etag"]).join(current, "track_id", join_type="inner")
-    etag, old = pc.fill_null(both["etag"], ""), pc.fill_null(both["audio_etag"], "")
-    unchanged = pc.and_(pc.equal(both["uri"], both["old_uri"]), pc.or_(pc.equal(etag, old), pc.equal(etag, "")))
-    keep = np.ones(tracks.num_rows, dtype=bool)
-    keep[both["row"].filter(unchanged).to_numpy()] = False
-    return Selection(todo=tracks.filter(pa.array(keep)), up_to_date=int((~keep).sum()))
+_WRITING_THREADS: Final = 8
 
 
 def make_plan(tracks: pa.Table, *, shard_tracks: int, shard_bytes: int) -> pa.Table:
@@ -80,7 +59,7 @@ def make_plan(tracks: pa.Table, *, shard_tracks: int, shard_bytes: int) -> pa.Ta
     Parameters
     ----------
     tracks
-        Columns of `TRACK_LIST`.
+        Columns of `TRACK_LIST`, and optionally ``attempts``.
     shard_tracks, shard_bytes
         Most tracks and most bytes of a shard; a single track may be larger.
 
@@ -95,59 +74,123 @@ def make_plan(tracks: pa.Table, *, shard_tracks: int, shard_bytes: int) -> pa.Ta
         sort_keys=[("position", "ascending"), ("offset", "ascending"), ("id", "ascending")],
     )
     tracks = tracks.take(order)
+    del order, position
     sizes = pc.fill_null(tracks["size_bytes"], 0).to_numpy()
     total = int(sizes.sum())
     shard_bytes = min(shard_bytes, max(total // _MIN_SHARDS, _MIN_SHARD_BYTES))
     shard_tracks = min(shard_tracks, max(tracks.num_rows // _MIN_SHARDS, _MIN_SHARD_TRACKS))
-    ends = np.cumsum(sizes)
-    names: list[str] = []
-    counts: list[int] = []
-    start = 0
-    identity = pc.binary_join_element_wise(tracks["track_id"], pc.fill_null(tracks["etag"], ""), "\x00")
-    while start < tracks.num_rows:
-        before = int(ends[start - 1]) if start else 0
-        stop = int(np.searchsorted(ends, before + shard_bytes, side="right"))
-        stop = min(max(stop, start + 1), start + shard_tracks, tracks.num_rows)
-        digest = hashlib.blake2b(digest_size=6)
-        for text in identity.slice(start, stop - start).to_pylist():
-            digest.update(text.encode() + b"\n")
-        names.append(f"{len(names):06d}-{digest.hexdigest()}")
-        counts.append(stop - start)
-        start = stop
-    shard = pa.array(np.repeat(np.array(names, dtype=object), counts), pa.string())
+    starts = _cuts(sizes, shard_tracks=shard_tracks, shard_bytes=shard_bytes)
+    names = _names(tracks, starts)
+    counts = np.diff(np.append(starts, tracks.num_rows))
+    shard = pa.array(names, pa.string()).take(pa.array(np.repeat(np.arange(len(names)), counts)))
     if "attempts" not in tracks.column_names:
         tracks = tracks.append_column(PLAN.field("attempts"), pa.array(np.zeros(tracks.num_rows, np.int32)))
     return tracks.append_column(PLAN.field("shard"), shard).cast(PLAN)
 
 
+def _cuts(sizes: npt.NDArray[np.int64], *, shard_tracks: int, shard_bytes: int) -> npt.NDArray[np.int64]:
+    """First row of every shard."""
+    ends = np.cumsum(sizes)
+    starts: list[int] = []
+    start = 0
+    while start < len(sizes):
+        starts.append(start)
+        before = int(ends[start - 1]) if start else 0
+        stop = int(np.searchsorted(ends, before + shard_bytes, side="right"))
+        start = min(max(stop, start + 1), start + shard_tracks)
+    return np.array(starts, np.int64)
+
+
+def _names(tracks: pa.Table, starts: npt.NDArray[np.int64]) -> list[str]:
+    """A name for every shard: its number, and a hash over the ids and etags of its tracks."""
+    wide = pa.large_string()  # the text of a whole catalogue may pass 2 GB
+    parts = [tracks["track_id"].cast(wide), pa.scalar("\x00", wide), pc.fill_null(tracks["etag"], "").cast(wide)]
+    identity = pc.binary_join_element_wise(*parts, pa.scalar("\n", wide), pa.scalar("", wide)).combine_chunks()
+    _, offsets, data = identity.buffers()
+    bounds = np.frombuffer(offsets, np.int64)[identity.offset :][: len(identity) + 1]
+    at = [int(bound) for bound in bounds[np.append(starts, len(identity))]]
+    digests = (
+        hashlib.blake2b(data.slice(begin, end - begin), digest_size=6).hexdigest() for begin, end in pairwise(at)
+    )
+    return [f"{number:06d}-{digest}" for number, digest in enumerate(digests)]
+
+
+def plan_shards(plan: pa.Table) -> pa.Table:
+    """The shards of a plan: columns of `SHARDS`, in their order."""
+    runs = _runs_of(plan["shard"])
+    first = [start for start, _ in runs]
+    sizes = pc.fill_null(plan["size_bytes"], 0).to_numpy()
+    columns = {
+        "shard": plan["shard"].take(pa.array(first, pa.int64())),
+        "tracks": [count for _, count in runs],
+        "size_bytes": np.add.reduceat(sizes, first) if first else [],
+    }
+    return pa.table(columns).cast(SHARDS)
+
+
 def write_plan(store: Store, name: str, plan: pa.Table) -> None:
-    """Store a plan, one row group per shard."""
+    """Store a plan below the folder `name`, whole or not at all for those who read it."""
+    runs = _runs_of(plan["shard"])
+
+    def write_part(part: int) -> None:
+        buffer = io.BytesIO()
+        with pq.ParquetWriter(buffer, PLAN, compression="zstd", write_statistics=False) as writer:
+            for first, count in runs[part * SHARDS_PER_PART : (part + 1) * SHARDS_PER_PART]:
+                writer.write_table(plan.slice(first, count), row_group_size=count)
+        store.write(_part_name(name, part), buffer.getbuffer())
+
+    with ThreadPoolExecutor(_WRITING_THREADS, thread_name_prefix="plan") as pool:
+        for _ in pool.map(write_part, range(-(-len(runs) // SHARDS_PER_PART))):
+            pass
     buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, PLAN, compression="zstd") as writer:
-        for first, count in _runs_of(plan["shard"]):
-            writer.write_table(plan.slice(first, count), row_group_size=count)
-    store.write(name, buffer.getbuffer())
+    pq.write_table(plan_shards(plan), buffer, compression="zstd")
+    store.write(f"{name}/shards.parquet", buffer.getbuffer())
 
 
 def read_plan(store: Store, name: str) -> pa.Table:
-    """The whole plan."""
-    with store.open(name) as file:
+    """The whole plan; FileNotFoundError where there is none."""
+    parts = -(-read_plan_shards(store, name).num_rows // SHARDS_PER_PART)
+    tables = [PLAN.empty_table()]
+    for part in range(parts):
+        with store.open(_part_name(name, part)) as file:
+            tables.append(pq.read_table(file))
+    return pa.concat_tables(tables)
+
+
+def read_plan_shards(store: Store, name: str) -> pa.Table:
+    """The shards of a stored plan, as `plan_shards` gives them; FileNotFoundError where there is none."""
+    with store.open(f"{name}/shards.parquet") as file:
         return pq.read_table(file)
 
 
-def read_shard_tracks(store: Store, name: str, index: int, *, shard: str) -> list[dict[str, Any]]:
+def read_shard_tracks(
+    store: Store, name: str, index: int, *, shard: str, first: int = 0, count: int | None = None
+) -> list[dict[str, Any]]:
     """The tracks of one shard by its number in the plan and its name, as rows of `PLAN`.
+
+    Parameters
+    ----------
+    first, count
+        Only so many rows from that one on; by default all.
 
     Raises
     ------
     StorageError
         The plan is not the one that the shard was taken from.
     """
-    with store.open(name, ahead_bytes=_READ_AHEAD_BYTES) as file:
-        rows: list[dict[str, Any]] = pq.ParquetFile(file).read_row_group(index).to_pylist()
-    if not rows or rows[0]["shard"] != shard:
-        raise StorageError(f"{store.uri_of(name)}: changed while its run goes on; start a run of another name")
+    part, group = divmod(index, SHARDS_PER_PART)
+    place = _part_name(name, part)
+    with store.open(place, ahead_bytes=_READ_AHEAD_BYTES) as file:
+        parquet = pq.ParquetFile(file)
+        table = parquet.read_row_group(group) if group < parquet.num_row_groups else PLAN.empty_table()
+    if table.num_rows == 0 or table["shard"][0].as_py() != shard:
+        raise StorageError(f"{store.uri_of(place)}: changed while its run goes on; start a run of another name")
+    rows: list[dict[str, Any]] = table.slice(first, count).to_pylist()
     return rows
+
+
+def _part_name(name: str, part: int) -> str:
+    return f"{name}/{part:06d}.parquet"
 
 
 def _runs_of(shard: pa.ChunkedArray) -> list[tuple[int, int]]:

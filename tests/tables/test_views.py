@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from warehouse import put_run, put_shard, track_row
 
-from catalog_tagger.errors import UsageError
+from catalog_tagger.errors import StorageError, UsageError
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.views import query
+from catalog_tagger.tables.views import connect, query
 
 
 @pytest.fixture
@@ -103,6 +104,25 @@ def test_names_with_quotes_spaces_and_unicode_are_just_text(store: Store) -> Non
     names = ["it's", 'say "hi"', "a, b", "é/ü", "007", "%2F", "a=b"]
     put_run(store, "a", [track_row(name, run_id="a", minute=0) for name in names])
     assert sorted(row[0] for row in rows(store, "SELECT track_id FROM tracks")) == sorted(names)
+
+
+def test_columns_that_files_of_an_older_version_lack_are_null(store: Store) -> None:
+    put_run(store, "a", [track_row("x", run_id="a", minute=1)])
+    (path,) = Path(store.root).glob("tracks/run_id=a/*.parquet")
+    pq.write_table(pq.read_table(path).drop_columns("attempts"), path)
+    assert rows(store, "SELECT track_id, attempts, typeof(attempts) FROM tracks") == [("x", None, "INTEGER")]
+    put_run(store, "b", [track_row("y", run_id="b", minute=1, attempts=2)])
+    assert rows(store, "SELECT track_id, attempts FROM tracks ORDER BY 1") == [("x", None), ("y", 2)]
+
+
+def test_tables_that_are_not_asked_for_are_not_opened(store: Store) -> None:
+    put_run(store, "a", [track_row("x", run_id="a", minute=1)])
+    (path,) = Path(store.root).glob("segments/run_id=a/*.parquet")
+    path.unlink()
+    with connect(store, tables=("tracks",)) as connection:
+        assert connection.execute("SELECT track_id FROM tracks").fetchall() == [("x",)]
+    with pytest.raises(StorageError, match="a committed file cannot be read"):
+        connect(store)
 
 
 def test_no_warehouse_is_one_error_with_the_remedy(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """From tracks to work shards: every track once, limits kept, the same every time."""
 
+import hashlib
 import random
 from pathlib import Path
 
@@ -11,8 +12,15 @@ from hypothesis import strategies as st
 from catalog_tagger.errors import StorageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tagging import plan as planning
-from catalog_tagger.tagging.plan import make_plan, read_plan, read_shard_tracks, select_changed, write_plan
-from catalog_tagger.tagging.sources import TRACK_LIST
+from catalog_tagger.tagging.plan import (
+    make_plan,
+    plan_shards,
+    read_plan,
+    read_plan_shards,
+    read_shard_tracks,
+    write_plan,
+)
+from catalog_tagger.tagging.track_list import TRACK_LIST
 
 
 def tracks_of(rows: list[tuple[str, int | None, str | None]]) -> pa.Table:
@@ -104,74 +112,82 @@ def test_a_small_catalogue_is_cut_so_that_an_interruption_costs_little(monkeypat
     assert len(few["shard"].unique()) == 1
 
 
+def numbered(count: int) -> pa.Table:
+    return tracks_of([(f"{i:04d}", i, None) for i in range(count)])
+
+
 def test_a_stored_plan_is_read_back_whole_and_by_shard(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    plan = make_plan(tracks_of([(f"{i:03d}", i, None) for i in range(23)]), shard_tracks=4, shard_bytes=10**6)
-    write_plan(store, "runs/r/plan.parquet", plan)
-    shards = sorted(set(plan["shard"].to_pylist()))
-    assert read_plan(store, "runs/r/plan.parquet").equals(plan)
-    parts = (read_shard_tracks(store, "runs/r/plan.parquet", i, shard=shard) for i, shard in enumerate(shards))
+    plan = make_plan(numbered(300), shard_tracks=2, shard_bytes=10**6)
+    write_plan(store, "runs/r/plan", plan)
+    shards = plan["shard"].unique().to_pylist()
+    assert len(shards) > 2 * planning.SHARDS_PER_PART
+    assert read_plan(store, "runs/r/plan").equals(plan)
+    parts = [read_shard_tracks(store, "runs/r/plan", i, shard=shard) for i, shard in enumerate(shards)]
     assert [row for part in parts for row in part] == plan.to_pylist()
-    with pytest.raises(StorageError, match="changed while its run goes on"):
-        read_shard_tracks(store, "runs/r/plan.parquet", 2, shard=shards[1])
+    for index, shard in [(2, shards[1]), (len(shards), shards[-1])]:
+        with pytest.raises(StorageError, match="changed while its run goes on"):
+            read_shard_tracks(store, "runs/r/plan", index, shard=shard)
 
 
-# --- what has changed ------------------------------------------------------------------------------
-
-
-def current(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, object]]) -> None:
-    """Rows that the warehouse holds now."""
-    kinds = {
-        "track_id": pa.string(),
-        "old_uri": pa.string(),
-        "audio_etag": pa.string(),
-        "bundles": pa.list_(pa.string()),
-    }
-    table = pa.Table.from_pylist(rows, schema=pa.schema(kinds))
-    monkeypatch.setattr(planning, "query", lambda warehouse, sql: table)
-
-
-def row(track_id: str, **columns: object) -> dict[str, object]:
-    held = {"old_uri": f"/audio/{track_id}", "audio_etag": f"e-{track_id}", "bundles": ["a@1", "b@2"]}
-    return {"track_id": track_id, **held, **columns}
-
-
-@pytest.mark.parametrize(
-    ("held", "redo"),
-    [
-        (row("x"), False),
-        (row("y"), True),
-        (row("x", audio_etag="other"), True),
-        (row("x", audio_etag=None), True),
-        (row("x", old_uri="/moved/x"), True),
-        (row("x", bundles=["a@1"]), True),
-        (row("x", bundles=["a@1", "b@3"]), True),
-        (row("x", bundles=[]), True),
-    ],
-)
-def test_a_track_is_done_again_when_anything_it_rests_on_changed(
-    held: dict[str, object], redo: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_of_a_shard_is_so_many_rows_from_one_on(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.write("runs/r/manifest.json", b"{}")
-    current(monkeypatch, [held])
-    selected = select_changed(tracks_of([("x", 1, None)]), store, bundle_ids=["a@1", "b@2"])
-    assert selected.todo["track_id"].to_pylist() == (["x"] if redo else [])
-    assert selected.up_to_date == (0 if redo else 1)
+    plan = make_plan(numbered(20), shard_tracks=10, shard_bytes=10**6)
+    write_plan(store, "p", plan)
+    (first, second) = plan["shard"].unique().to_pylist()
+
+    def ids(index: int, shard: str, **part: int) -> list[str]:
+        return [row["track_id"] for row in read_shard_tracks(store, "p", index, shard=shard, **part)]
+
+    assert ids(1, second, first=3, count=2) == ["0013", "0014"]
+    assert ids(0, first, first=8) == ["0008", "0009"]
+    assert ids(0, first, count=1) == ["0000"]
+    assert ids(0, first, first=8, count=100) == ["0008", "0009"]
 
 
-def test_a_track_whose_etag_is_unknown_now_counts_as_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shards_of_a_plan_add_up(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.write("runs/r/manifest.json", b"{}")
-    current(monkeypatch, [row("x")])
-    tracks = tracks_of([("x", None, None), ("z", None, None)])
-    unknown = tracks.set_column(2, TRACK_LIST.field("etag"), pa.nulls(2, pa.string()))
-    selected = select_changed(unknown, store, bundle_ids=["a@1", "b@2"])
-    assert (selected.todo["track_id"].to_pylist(), selected.up_to_date) == (["z"], 1)
+    plan = make_plan(tracks_of([("a", 10, None), ("b", None, None), ("c", 5, None)]), shard_tracks=2, shard_bytes=99)
+    write_plan(store, "p", plan)
+    shards = read_plan_shards(store, "p")
+    assert shards.equals(plan_shards(plan))
+    assert shards.select(["tracks", "size_bytes"]).to_pylist() == [
+        {"tracks": 2, "size_bytes": 10},
+        {"tracks": 1, "size_bytes": 5},
+    ]
 
 
-def test_in_an_empty_warehouse_everything_is_to_do(tmp_path: Path) -> None:
-    tracks = tracks_of([("x", 1, None), ("y", 1, None)])
-    selected = select_changed(tracks, Store(tmp_path / "new"), bundle_ids=["a@1"])
-    assert selected.todo.equals(tracks)
-    assert selected.up_to_date == 0
+def test_what_one_reads_of_a_stored_plan_for_a_shard_does_not_grow_with_the_plan(tmp_path: Path) -> None:
+    sizes = {}
+    for count in (64, 640):
+        store = Store(tmp_path / str(count))
+        write_plan(store, "p", make_plan(numbered(count), shard_tracks=1, shard_bytes=10**6))
+        sizes[count] = max(path.stat().st_size for path in (tmp_path / str(count)).glob("p/0*.parquet"))
+    assert sizes[640] <= sizes[64] * 1.02
+
+
+def test_a_plan_that_was_not_written_to_its_end_is_none(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    write_plan(store, "p", make_plan(numbered(300), shard_tracks=2, shard_bytes=10**6))
+    (tmp_path / "p" / "shards.parquet").unlink()
+    with pytest.raises(FileNotFoundError):
+        read_plan(store, "p")
+    smaller = make_plan(numbered(100), shard_tracks=2, shard_bytes=10**6)
+    write_plan(store, "p", smaller)
+    assert read_plan(store, "p").equals(smaller), "parts that a longer plan left behind are not read"
+
+
+def test_names_of_shards_stay_what_they_are() -> None:
+    """A run that was planned by an older version is resumed by its finished shards' names."""
+    plan = make_plan(numbered(6), shard_tracks=3, shard_bytes=10**6)
+    digests = [
+        hashlib.blake2b(b"".join(f"{i:04d}\0e-{i:04d}\n".encode() for i in part), digest_size=6).hexdigest()
+        for part in (range(3), range(3, 6))
+    ]
+    assert plan["shard"].unique().to_pylist() == [f"{i:06d}-{digest}" for i, digest in enumerate(digests)]
+
+
+def test_attempts_of_a_track_list_are_kept() -> None:
+    tracks = numbered(2).append_column("attempts", pa.array([3, 0], pa.int32()))
+    assert make_plan(tracks, shard_tracks=9, shard_bytes=99)["attempts"].to_pylist() == [3, 0]
+    assert make_plan(numbered(2), shard_tracks=9, shard_bytes=99)["attempts"].to_pylist() == [0, 0]
