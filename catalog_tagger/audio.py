@@ -15,7 +15,8 @@ segment is 5 s of them:
 
 Failure rule: whatever is wrong with the bytes ends as one `AudioError` with a quarantine code.
 Damaged packets are skipped, as players do; a file whose own headers announce more than it holds
-is `truncated` when under 90 % of it decodes, and nothing of it counts.
+is `truncated` when under 90 % of it decodes, and nothing of it counts. How long a track may be at all, and
+which code it gets beyond that, is said in `catalog_tagger.lengths`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -36,6 +38,7 @@ import numpy.typing as npt
 
 from catalog_tagger.announced import announced_seconds
 from catalog_tagger.errors import AudioError
+from catalog_tagger.lengths import LengthLimit
 from catalog_tagger.resampling import Pcm, ToRate, require_sane
 
 SAMPLE_RATE_HZ: Final = 16000
@@ -90,6 +93,15 @@ class StreamInfo:
     """Duration by the headers; None where they hold a guess from the bit rate or nothing."""
 
 
+@contextmanager
+def _memory_as_audio_error() -> Iterator[None]:
+    """What is passed on as `MemoryError` below, FFmpeg's too, leaves as an `AudioError`."""
+    try:
+        yield
+    except MemoryError as error:
+        raise AudioError("out_of_memory", "decoding asked for more memory than it may have") from error
+
+
 class AudioStream:
     """One opened track: its `info`, then its samples as `blocks` or as `window`.
 
@@ -98,24 +110,27 @@ class AudioStream:
     source
         The bytes, a path, or a binary file object with ``read`` and ``seek``.
     max_duration_s
-        Decoding more than this ends in `AudioError` ``too_long``.
+        Announcing or decoding more than this ends in `AudioError` ``too_long``.
 
     Raises
     ------
     AudioError
-        Codes ``empty``, ``not_audio``, ``no_audio_stream``, ``unsupported_codec`` on opening.
+        Codes ``empty``, ``not_audio``, ``no_audio_stream``, ``unsupported_codec``, ``truncated`` and
+        ``out_of_memory`` on opening.
     OSError
         A path that cannot be read.
     """
 
     def __init__(self, source: AudioSource, *, max_duration_s: float = math.inf) -> None:
         self._file, self._owns_file = _as_file(source)
-        self._max_samples = max_duration_s * SAMPLE_RATE_HZ
         self._origin_s: float | None = None
         self.decoded_samples = 0
         try:
-            self._container, self._stream = _open(self._file)
-            self.info = _describe(self._container, self._stream, self._file)
+            size = self._file.seek(0, io.SEEK_END)
+            self._limit = LengthLimit(size_bytes=size, max_duration_s=max_duration_s)
+            with _memory_as_audio_error():
+                self._container, self._stream = _open(self._file, size)
+                self.info = _describe(self._container, self._stream, self._file)
         except BaseException:
             self.close()
             raise
@@ -141,18 +156,22 @@ class AudioStream:
         Raises
         ------
         AudioError
-            Codes ``no_samples``, ``truncated``, ``too_long``, ``decode_failed``, the last three after
-            the blocks that could be had.
+            Codes ``no_samples``, ``truncated``, ``too_long``, ``implausible``, ``decode_failed``,
+            ``out_of_memory``, all but the first perhaps after the blocks that could be had.
         """
-        size = seconds_to_samples(block_s)
+        if self.info.announced_s is not None:
+            self._limit.check_announced(self.info.announced_s)
+        with _memory_as_audio_error():
+            yield from self._blocks(seconds_to_samples(block_s))
+
+    def _blocks(self, size: int) -> Iterator[Pcm]:
         held: list[Pcm] = []
         n_held = 0
         for _, piece in _resampled(self._container, self._stream):
             held.append(piece)
             n_held += len(piece)
             self.decoded_samples += len(piece)
-            if self.decoded_samples > self._max_samples:
-                raise AudioError("too_long", f"more than {self._max_samples / SAMPLE_RATE_HZ:.0f} s of audio")
+            self._limit.check_decoded(self.decoded_samples / SAMPLE_RATE_HZ)
             if n_held >= size:
                 joined = np.concatenate(held)
                 whole = n_held - n_held % size
@@ -162,6 +181,7 @@ class AudioStream:
         if n_held:
             yield np.concatenate(held)
 
+    @_memory_as_audio_error()
     def window(self, start_s: float, *, length_s: float = SEGMENT_S) -> Pcm:
         """Samples of ``[start_s, start_s + length_s)`` by seeking; shorter at the track's end, empty beyond it.
 
@@ -177,6 +197,8 @@ class AudioStream:
             self._origin_s = self._first_frame_s()
         try:
             self._container.seek(int(max(0.0, lead_in_s) * av.time_base), backward=True)
+        except MemoryError:
+            raise
         except av.error.FFmpegError as error:
             if self.info.announced_s is not None and start_s >= self.info.announced_s:
                 return np.zeros(0, dtype=np.int16)  # some demuxers refuse to go there
@@ -268,8 +290,7 @@ def _as_file(source: AudioSource) -> tuple[IO[bytes], bool]:
     return source, False
 
 
-def _open(file: IO[bytes]) -> tuple[Any, Any]:
-    size = file.seek(0, io.SEEK_END)
+def _open(file: IO[bytes], size: int) -> tuple[Any, Any]:
     file.seek(0)
     if size == 0:
         raise AudioError("empty", "the file has no bytes")
@@ -281,6 +302,8 @@ def _open(file: IO[bytes]) -> tuple[Any, Any]:
     }
     try:
         container = av.open(file, mode="r", container_options=options, metadata_errors="replace", buffer_size=1 << 16)
+    except MemoryError:
+        raise
     except (av.error.FFmpegError, ValueError) as error:
         file.seek(0)
         if file.read(8)[4:] == b"ftyp":
@@ -327,6 +350,8 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
+            except MemoryError:
+                raise
             except av.error.FFmpegError:
                 failures += 1
                 if failures >= 100 and not started:
@@ -334,6 +359,8 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
                 continue
             started = started or bool(frames)
             yield from frames
+    except MemoryError:
+        raise
     except av.error.PatchWelcomeError as error:  # Ogg alone: FFmpeg would end here, and the rest go unheard
         raise AudioError("decode_failed", "a chain of streams whose format changes on the way") from error
     except av.error.FFmpegError as error:

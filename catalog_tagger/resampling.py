@@ -66,6 +66,8 @@ class ToRate:
     def _resampled(self, frame: Any) -> list[Pcm]:
         try:
             return [out.to_ndarray()[0] for out in self._resampler.resample(frame)]
-        except (av.error.FFmpegError, ValueError, MemoryError) as error:
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, ValueError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise AudioError("decode_failed", f"cannot be brought to mono at this rate: {reason}") from error

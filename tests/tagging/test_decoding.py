@@ -2,16 +2,18 @@
 
 import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
-from audio_files import glide, wav_bytes, write
+from audio_files import glide, suffix_of, wav_bytes, write
 from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog_tagger.audio import AudioStream, StreamInfo, read_pcm
-from catalog_tagger.errors import AudioError
+from catalog_tagger.errors import AudioError, StorageError
 from catalog_tagger.tagging.decoding import Encoded, decode
 from catalog_tagger.tagging.fetching import fetch, fetch_all
 
@@ -117,6 +119,73 @@ def test_a_stretch_beyond_the_end_of_its_file_is_refused(tmp_path: Path) -> None
     found = items(Encoded(path=f"{tmp_path}/cut.tar", offset=0, size_bytes=len(data)))
     assert isinstance(found[-1], AudioError)
     assert found[-1].code == "truncated"
+
+
+class Faulty(io.BytesIO):
+    """A file that cannot be read beyond a point, and remembers why."""
+
+    def __init__(self, data: bytes, *, readable: int, failure: Exception, says_so: bool) -> None:
+        super().__init__(data)
+        self._readable, self._cause, self._says_so = readable, failure, says_so
+        self.failure: Exception | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() < self._readable:
+            return super().read(size)
+        self.failure = self._cause
+        if self._says_so:
+            raise self._cause
+        return b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultyPlace(Encoded):
+    file: Faulty
+
+    def open(self) -> IO[bytes]:
+        return self.file
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+@pytest.mark.parametrize("readable", [0, 300_000])
+@pytest.mark.parametrize("codec", ["mp3", "wav", "flac"])
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (StorageError("s3://bucket/a.mp3: cannot be read: the server gave up"), "unreadable"),
+        (FileNotFoundError("s3://bucket/a.mp3"), "not_found"),
+        (StorageError("s3://bucket: access denied", systemic=True), None),
+    ],
+)
+def test_a_read_that_failed_explains_all_that_came_of_it(
+    failure: Exception, code: str | None, codec: str, readable: int, says_so: bool, tmp_path: Path
+) -> None:
+    sound = glide(60.0, rate_hz=44100)
+    data = write(tmp_path / f"a{suffix_of(codec)}", sound, rate_hz=44100, codec=codec).read_bytes()
+    assert len(data) > 400_000
+    place = FaultyPlace(file=Faulty(data, readable=readable, failure=failure, says_so=says_so))
+    end = items(place)[-1]
+    if code is None:
+        assert isinstance(end, StorageError)
+        assert end.systemic
+        assert str(end) == str(failure)
+    else:
+        assert isinstance(end, AudioError)
+        assert end.code == code
+
+
+@pytest.mark.parametrize("systemic", [True, False])
+def test_a_place_that_cannot_be_opened_is_judged_alike(systemic: bool) -> None:
+    class Refusing(Encoded):
+        def open(self) -> IO[bytes]:
+            raise StorageError("s3://bucket: refused", systemic=systemic)
+
+    (end,) = items(Refusing())
+    if systemic:
+        assert isinstance(end, StorageError)
+    else:
+        assert isinstance(end, AudioError)
+        assert end.code == "unreadable"
 
 
 def test_the_error_survives_the_way_between_processes() -> None:
