@@ -224,7 +224,7 @@ def _with_members(tracks: pa.Table, as_member: pa.ChunkedArray, tars: dict[str, 
     at = pc.index_in(uris, value_set=members["uri"])
     container = pc.if_else(as_member, tars_of(uris), None)
     damaged = {uri: tar.fault for uri, tar in tars.items() if tar.fault is not None}
-    faults = pa.array([f"the tar is {fault}" for fault in damaged.values()], pa.string())
+    faults = pa.array([f"damaged tar: {fault}" for fault in damaged.values()], pa.string())
     fault = faults.take(_combined(pc.index_in(container, value_set=pa.array(damaged, pa.string()))))
     at = _combined(at)
     columns = {
