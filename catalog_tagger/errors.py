@@ -58,14 +58,16 @@ class StorageError(CatalogTaggerError):
     """The store refused or could not be reached; what was committed before stays.
 
     `systemic` says that no single object is to blame: access denied, no credentials, no connection.
+    `transient` says that the same request may succeed later: all attempts at it met faults that pass.
     """
 
-    def __init__(self, message: str, *, systemic: bool = False) -> None:
+    def __init__(self, message: str, *, systemic: bool = False, transient: bool = False) -> None:
         super().__init__(message)
         self.systemic = systemic
+        self.transient = transient
 
     def __reduce__(self) -> tuple[Callable[..., StorageError], tuple[str]]:
-        return partial(type(self), systemic=self.systemic), (str(self),)
+        return partial(type(self), systemic=self.systemic, transient=self.transient), (str(self),)
 
 
 class RunError(CatalogTaggerError):

@@ -6,25 +6,36 @@ region and endpoint come from the standard AWS chain and environment (``AWS_PROF
 
 Failure rule: a name either holds a whole object or does not exist. Locally a write goes to a
 temporary file in the same folder and is renamed; on S3 an object appears when its upload ends.
-Every refusal of the store ends as one `StorageError` that names the place and the remedy.
+What object storage answers in a bad moment is tried again (see `catalog_tagger.retrying`). Every
+refusal that stays ends as one `StorageError` that names the place and the remedy.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from catalog_tagger.errors import StorageError, UsageError
+from catalog_tagger.errors import CatalogTaggerError, StorageError, UsageError
+from catalog_tagger.retrying import ExhaustedError
+
+if TYPE_CHECKING:
+    from catalog_tagger.ranged import RangedFile
+    from catalog_tagger.s3 import Answer
 
 _TEMPORARY = ".partial-"
+#: what folders that know no hard links (some mounted buckets and shares) answer
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+ACCESS_DENIED = "access denied; check the permissions and credentials in use"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +69,7 @@ class Store:
             raise UsageError(f"{text}: unknown scheme {scheme!r}; use a local path or s3://bucket/prefix")
         with explained(text):
             # not url_to_fs: it takes "::" in a name for a chain of file systems
-            self.fs = fsspec.filesystem(scheme, **_client_options(scheme))
+            self.fs: Any = _s3_files() if scheme == "s3" else fsspec.filesystem(scheme)
             root = self.fs._strip_protocol(text)
         self.is_local = isinstance(self.fs, LocalFileSystem)
         self.root = str(root).rstrip("/") or "/"
@@ -86,12 +97,25 @@ class Store:
     def open(self, name: str, *, ahead_bytes: int | None = None) -> Iterator[IO[bytes]]:
         """The object as a seekable binary file.
 
-        `ahead_bytes` is what a small read fetches beyond itself from object storage; by default 50 MB.
+        `ahead_bytes` is what is fetched from object storage at a time; by default 4 MiB.
         """
-        options = {} if self.is_local or ahead_bytes is None else {"cache_type": "readahead", "block_size": ahead_bytes}
-        path = self.path(name)
-        with explained(self.uri_of(name), missing_is_error=False), self.fs.open(path, "rb", **options) as file:
-            yield file
+        with explained(self.uri_of(name), missing_is_error=False):
+            part = {} if self.is_local or ahead_bytes is None else {"part_bytes": ahead_bytes}
+            opened: Any = self.fs.open(self.path(name), "rb", **part)
+            with opened as file:
+                yield file
+
+    def open_range(self, name: str, *, offset: int = 0, size_bytes: int | None = None) -> RangedFile:
+        """An object of object storage, or `size_bytes` of it from `offset` on, as a file in bounded memory."""
+        from catalog_tagger.ranged import RangedFile
+
+        with explained(self.uri_of(name), missing_is_error=False):
+            return RangedFile(self.fs, self.path(name), offset=offset, size_bytes=size_bytes)
+
+    def fetch(self, name: str, start: int, end: int | None, **options: Any) -> Future[Answer]:
+        """Begin to read an object of object storage; see `catalog_tagger.s3.S3Files.fetch`."""
+        fetched: Future[Answer] = self.fs.fetch(self.path(name), start, end, **options)
+        return fetched
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Put the object whole, replacing what had the name."""
@@ -100,17 +124,30 @@ class Store:
             if not self.is_local:
                 self.fs.pipe_file(path, bytes(data))
                 return
-            target = Path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
-            try:
-                with temporary.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with _written(Path(path), data) as temporary:
+                temporary.replace(path)
+
+    def create(self, name: str, data: bytes | memoryview) -> bool:
+        """Put the object whole, unless something has the name; whether this call made it.
+
+        Of several that create the same name at once exactly one is told that it did, locally and where
+        the object store honours ``If-None-Match`` (AWS does). A store that ignores it keeps the last
+        writer's object and tells each that it did: read back after a while to see who that was.
+
+        An upload whose answer was lost counts by what lies there afterwards, so `data` must be of this
+        caller alone (hold a random number, say) where it matters which of two callers made it.
+        """
+        with explained(self.uri_of(name)):
+            path = self.path(name)
+            if not self.is_local:
+                return bool(self.fs.create_file(path, bytes(data)))
+            with _written(Path(path), data) as temporary:
+                return _link(temporary, Path(path))
+
+    def remove(self, name: str) -> None:
+        """Remove the object; no error where there is none."""
+        with explained(self.uri_of(name)), suppress(FileNotFoundError):
+            self.fs.rm_file(self.path(name))
 
     def children(self, name: str) -> list[str]:
         """Names directly below a folder, sorted; empty where there is none."""
@@ -148,21 +185,42 @@ class Store:
         return ObjectInfo(uri=f"s3://{entry['name']}", size_bytes=size, etag=str(entry.get("ETag", "")).strip('"'))
 
 
-def _client_options(scheme: str) -> dict[str, Any]:
-    """How object storage is talked to.
+def _s3_files() -> Any:
+    from catalog_tagger.s3 import s3_files  # s3fs takes a third of a second that local folders do not need
 
-    Listings are never taken from a cache: a driver that lives for days must see what changed. Checksums
-    are asked for only where S3 demands them, with servers other than AWS, unless the environment says
-    otherwise: some answer a ranged read with the checksum of the whole object, or refuse such uploads.
-    """
-    if scheme != "s3":
-        return {}
-    options: dict[str, Any] = {"use_listings_cache": False}
-    if any(f"AWS_ENDPOINT_URL{suffix}" in os.environ for suffix in ("", "_S3")):
-        names = ("request_checksum_calculation", "response_checksum_validation")
-        wanted = {name: "when_required" for name in names if f"AWS_{name.upper()}" not in os.environ}
-        options["config_kwargs"] = wanted
-    return options
+    return s3_files()
+
+
+@contextmanager
+def _written(target: Path, data: bytes | memoryview) -> Iterator[Path]:
+    """The data in a complete temporary file beside its target, which is removed at the end."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _link(temporary: Path, target: Path) -> bool:
+    """Give a complete file its name unless that is taken; whether it has it now."""
+    try:
+        try:
+            target.hardlink_to(temporary)  # unlike a rename it never replaces
+        except FileExistsError:
+            raise
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            target.touch(exist_ok=False)  # takes the name; a reader may for a moment find it empty
+            temporary.replace(target)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _local_files(root: str) -> Iterator[str]:
@@ -190,32 +248,38 @@ def explained(place: str, *, missing_is_error: bool = True) -> Iterator[None]:
     """Turn what a store can refuse into one `StorageError` that names the place and the remedy."""
     try:
         yield
+    except CatalogTaggerError:
+        raise
     except FileNotFoundError as error:
         if not missing_is_error:
             raise
         raise StorageError(f"{place}: not found; check the path, bucket and endpoint") from error
     except PermissionError as error:
-        message = f"{place}: access denied; check the permissions and credentials in use"
-        raise StorageError(message, systemic=True) from error
+        raise StorageError(f"{place}: {ACCESS_DENIED}", systemic=True) from error
     except (NotADirectoryError, FileExistsError, IsADirectoryError) as error:
         raise StorageError(f"{place}: not a folder, or a file is in the way") from error
-    except OSError as error:
-        raise StorageError(f"{place}: {error.strerror or type(error).__name__}") from error
+    except ExhaustedError as error:
+        if error.fault.no_connection:
+            message = f"{place}: the object store cannot be reached; check AWS_ENDPOINT_URL and the network"
+        else:
+            message = f"{place}: the object store {error}"
+        raise StorageError(message, systemic=error.fault.no_connection, transient=True) from error
     except Exception as error:
-        found = _boto_reason(error)
+        found = _refusal(error)
         if found is None:
             raise
         reason, systemic = found
         raise StorageError(f"{place}: {reason}", systemic=systemic) from error
 
 
-def _boto_reason(error: Exception) -> tuple[str, bool] | None:
-    """What an AWS client error means to a user, and whether it is systemic; None for anything else."""
-    kind = type(error)
-    if not kind.__module__.startswith(("botocore", "aiobotocore", "aiohttp")):
-        return None
-    if "Credentials" in kind.__name__ or "Token" in kind.__name__:
-        return "no usable AWS credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", True
-    if "Connect" in kind.__name__ or "Endpoint" in kind.__name__:
-        return "the object store cannot be reached; check AWS_ENDPOINT_URL and the network", True
-    return f"the object store answered with {kind.__name__}", False
+def _refusal(error: Exception) -> tuple[str, bool] | None:
+    """What an error means to a user, and whether it is systemic; None for a defect of the program."""
+    origins = (type(cause) for cause in (error, error.__cause__) if cause is not None)
+    kind = next((kind for kind in origins if kind.__module__.startswith(("botocore", "aiobotocore", "aiohttp"))), None)
+    if kind is not None:
+        from catalog_tagger.s3 import refused
+
+        return refused(error)
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__, False
+    return None

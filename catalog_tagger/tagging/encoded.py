@@ -1,4 +1,12 @@
-"""Where a decoder finds the encoded bytes of one track."""
+"""Where a decoder finds the encoded bytes of one track.
+
+Small things come as bytes; local files are opened by the decoder, and so are large objects, which it
+reads in bounded memory.
+
+Failure rule: what cannot be opened is its track's `AudioError`, or the `StorageError` that no track
+can be blamed for. An object that fails while it is read raises, and keeps the error in the file's
+`failure` too, since FFmpeg may take the exception for the end of the file.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +14,12 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from catalog_tagger.errors import AudioError
+from catalog_tagger.errors import AudioError, StorageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +39,13 @@ class Encoded:
         ------
         AudioError
             Codes ``not_found`` and ``unreadable``.
+        StorageError
+            A systemic one: no track can be blamed.
         """
         if self.data is not None:
             return io.BytesIO(self.data.data)
+        if self.uri is not None:
+            return self._open_object(self.uri)
         path = Path(self.path or "")
         try:
             if not path.is_file():
@@ -45,6 +57,24 @@ class Encoded:
         if self.size_bytes is None:
             return file
         return io.BufferedReader(_Slice(file, offset=self.offset, size=self.size_bytes), buffer_size=1 << 16)
+
+    def _open_object(self, uri: str) -> IO[bytes]:
+        from catalog_tagger.storage import Store  # decoders of local files do not need it
+
+        folder, _, name = uri.rpartition("/")
+        try:
+            return cast(IO[bytes], Store(folder).open_range(name, offset=self.offset, size_bytes=self.size_bytes))
+        except (StorageError, FileNotFoundError) as error:
+            raise blamed(error, uri=uri) from error
+
+
+def blamed(error: StorageError | FileNotFoundError, *, uri: str) -> AudioError | StorageError:
+    """An error of storage as its track's; a systemic one as it is."""
+    if isinstance(error, FileNotFoundError):
+        return AudioError("not_found", "no such object")
+    if error.systemic:
+        return error
+    return AudioError("unreadable", str(error).removeprefix(f"{uri}: "))
 
 
 class _Slice(io.RawIOBase):

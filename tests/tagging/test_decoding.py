@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from catalog_tagger.audio import AudioStream, StreamInfo, read_pcm
 from catalog_tagger.errors import AudioError, StorageError
 from catalog_tagger.tagging.decoding import Encoded, decode
-from catalog_tagger.tagging.fetching import fetch, fetch_all
 
 DATA = bytes(range(256)) * 20
 
@@ -198,30 +197,3 @@ def test_the_error_survives_the_way_between_processes() -> None:
 def test_an_unknown_code_is_a_defect() -> None:
     with pytest.raises(ValueError, match="unknown quarantine code 'oops'"):
         AudioError("oops", "message")
-
-
-# --- fetching --------------------------------------------------------------------------------------
-
-
-def track(uri: str, **columns: object) -> dict[str, object]:
-    return {"track_id": uri, "uri": uri, "size_bytes": 1, "container": None, "offset": None, **columns}
-
-
-def test_local_files_are_left_to_the_decoders(tmp_path: Path) -> None:
-    assert fetch(track("/a.mp3")) == Encoded(path="/a.mp3")
-    member = track("/a.tar#b.mp3", container="/a.tar", offset=512, size_bytes=99)
-    assert fetch(member) == Encoded(path="/a.tar", offset=512, size_bytes=99)
-
-
-def test_a_tar_member_that_does_not_exist_is_its_tracks_error() -> None:
-    error = fetch(track("/a.tar#b.mp3", container="/a.tar"))
-    assert isinstance(error, AudioError)
-    assert error.code == "not_found"
-
-
-@given(st.lists(st.integers(0, 50), max_size=60), st.integers(1, 5), st.integers(1, 100))
-def test_everything_fetched_comes_out_once_and_in_order(sizes: list[int], threads: int, ahead: int) -> None:
-    rows = [track(f"/{i}.mp3", size_bytes=size) for i, size in enumerate(sizes)]
-    found = list(fetch_all(rows, threads=threads, ahead_bytes=ahead))
-    assert [row for row, _ in found] == rows
-    assert [encoded.path for _, encoded in found] == [row["uri"] for row in rows]  # type: ignore[union-attr]
