@@ -2,25 +2,29 @@
 
 Layout of a warehouse::
 
-    runs/<run>/plan.parquet    written first: the planned tracks, one row group per work shard
-    runs/<run>/job.json        source, bundles and configuration of the run, which has begun once this is there
+    runs/<run>/lease/<n>.json  who is working on the run (`lease`)
+    runs/<run>/plan-<hash>/    the planned tracks (`tagging.plan`), called by what they are
+    runs/<run>/job.json        source, bundles, configuration and plan of the run, which has begun once this is there
     segments/run_id=<run>/<shard>.parquet
     tracks/run_id=<run>/<shard>.parquet     written after the other tables: its presence ends the shard
-    runs/<run>/manifest.json   written last: counts, and every file with its rows and size
+    runs/<run>/removed.parquet tracks that the source no longer lists, where there are any
+    runs/<run>/manifest.json   written last, once: counts, and every file with its rows and size
 
-A file's name is made of its shard alone and it is put whole, so a retry replaces it with the same
-rows. A run without ``manifest.json`` does not exist for readers. The footer of a ``tracks`` file
-carries the shard's summary under the key ``catalog_tagger``, so that a resumed run can account for
-shards it did not do.
+A file's name is made of its shard alone (or of the part of it, `tagging.pieces`) and it is put whole, so
+a retry replaces it with the same rows. A run without ``manifest.json`` does not exist for readers. The
+footer of a ``tracks`` file carries the shard's summary under the key ``catalog_tagger``, so that a
+resumed run can account for shards it did not do.
 
 Failure rule: whatever dies, finished shards stay and nothing half-written can be read; what an
-unfinished shard left behind is overwritten by its retry.
+unfinished shard left behind is overwritten by its retry. A shard with a missing or damaged file is done
+again.
 """
 
 from __future__ import annotations
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -33,6 +37,8 @@ from catalog_tagger.storage import Store
 from catalog_tagger.tables.schemas import TABLES
 
 _FOOTER_KEY: Final = b"catalog_tagger"
+_FOOTER_BYTES: Final = 1 << 16
+_READERS: Final = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,8 @@ class ShardSummary:
     """Node, process, device and GPU ids of the actor that did it."""
     wall_s: float = 0.0
     """From taking the shard up to having its rows."""
+    size_bytes: int = 0
+    """Encoded audio of its tracks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +83,9 @@ class Session:
     nodes: int
     cpus: int
     gpus: int
+    """Most of each at a time."""
+    node_s: float = 0.0
+    """Seconds of machine time: nodes that were there, added up over the session."""
 
     @property
     def wall_s(self) -> float:
@@ -164,24 +175,43 @@ def finished_shards(store: Store, run_id: str) -> list[str]:
     return [name.removesuffix(".parquet") for name in files if name.endswith(".parquet")]
 
 
-def read_shard(store: Store, run_id: str, shard: str) -> tuple[ShardSummary, list[FileEntry]]:
-    """Account for a finished shard from the footers of its files."""
-    entries, summary = [], None
+def read_shard(store: Store, run_id: str, shard: str) -> tuple[ShardSummary, list[FileEntry]] | None:
+    """Account for a finished shard from the footers of its files; None where one is missing or damaged."""
+    entries = []
     for table in TABLES:
         name = table_file(table, run_id, shard)
-        with store.open(name) as file:
-            size = file.seek(0, io.SEEK_END)
-            footer = pq.ParquetFile(file).metadata
-        summary = ShardSummary(**json.loads(footer.metadata[_FOOTER_KEY]))
+        try:
+            with store.open(name, ahead_bytes=_FOOTER_BYTES) as file:
+                size = file.seek(0, io.SEEK_END)
+                footer = pq.ParquetFile(file).metadata
+            summary = ShardSummary(**json.loads(footer.metadata[_FOOTER_KEY]))
+        except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+            return None
         entries.append(FileEntry(table=table, name=name, rows=footer.num_rows, size_bytes=size))
-    if summary is None:
-        raise StorageError(f"{store.uri}: shard {shard} of run {run_id} has no tables")
     return summary, entries
 
 
-def commit_run(store: Store, manifest: RunManifest) -> None:
-    """Make a run visible."""
-    store.write(f"{run_folder(manifest.run_id)}/manifest.json", manifest.to_json())
+def read_shards(store: Store, run_id: str) -> dict[str, tuple[ShardSummary, list[FileEntry]]]:
+    """Every finished shard of a run that can be accounted for."""
+    names = finished_shards(store, run_id)
+    with ThreadPoolExecutor(_READERS) as pool:  # two small reads per shard: on object storage they wait
+        found = pool.map(lambda name: read_shard(store, run_id, name), names)
+        return {name: shard for name, shard in zip(names, found, strict=True) if shard is not None}
+
+
+def commit_run(store: Store, manifest: RunManifest) -> bool:
+    """Make a run visible; False where somebody else has done so before.
+
+    Files of the run that the manifest does not list are removed first: rows that another driver, or an
+    actor that was taken for dead, wrote once more would be seen by engines that read whole folders.
+    """
+    listed = {file.name for file in manifest.files}
+    for table in TABLES:
+        folder = f"{table}/run_id={manifest.run_id}"
+        for name in store.children(folder):
+            if f"{folder}/{name}" not in listed:
+                store.remove(f"{folder}/{name}")
+    return store.create(f"{run_folder(manifest.run_id)}/manifest.json", manifest.to_json())
 
 
 def read_manifest(store: Store, run_id: str) -> RunManifest | None:

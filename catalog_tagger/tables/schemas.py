@@ -39,7 +39,7 @@ TRACKS: Final = pa.schema(
         _field(
             "attempts",
             pa.int32(),
-            "times that this audio was tried, failed ones of earlier runs included; a lost node is no attempt",
+            "runs in which this audio was quarantined, this one included; null when tagged; a lost node is no attempt",
         ),
     ],
     metadata={"comment": "one row per planned track"},

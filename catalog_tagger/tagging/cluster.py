@@ -7,10 +7,9 @@ import os
 import signal
 import socket
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 # read by Ray when it is imported or started: say nothing to the outside, leave GPUs as they are set
@@ -19,24 +18,23 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 import ray.data
-from ray.util.annotations import RayDeprecationWarning
 
 from catalog_tagger.errors import RunError
+from catalog_tagger.tables.lease import Size
+from catalog_tagger.tagging.pieces import Piece
 
 _LOCAL_OBJECT_STORE_BYTES: Final = 10**9
 _KNOCK_S: Final = 10.0
 _NEVER_S: Final = 10**9
-#: times that a shard is done again after its actor died
-_SHARD_RETRIES: Final = 3
+#: actors in a row that may die while they start, such as on nodes that are taken away at once
+_INIT_DEATHS: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSize:
     """What the cluster offers now."""
 
-    cpus: int
-    gpus: int
-    nodes: int
+    size: Size
     is_own: bool
     """Started here for this job, so that nothing will join it."""
 
@@ -55,14 +53,7 @@ def connected(address: str | None) -> Iterator[ClusterSize]:
     if started:
         _start(named)
     try:
-        resources = ray.cluster_resources()
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        yield ClusterSize(
-            cpus=max(1, int(resources.get("CPU", 1))),
-            gpus=int(resources.get("GPU", 0)),
-            nodes=max(1, len(alive)),
-            is_own=started and not named,
-        )
+        yield ClusterSize(size=size_now(), is_own=started and not named)
     finally:
         if started:
             ray.shutdown()
@@ -96,15 +87,30 @@ def _start(named: str | None) -> None:
         signal.signal(signal.SIGTERM, handler)  # Ray replaces the program's own by one that ends it on the spot
 
 
-def map_shards(
-    shards: list[dict[str, Any]], worker: type, *, arguments: tuple[Any, ...], gpus: int, actors: tuple[int, int]
+def size_now() -> Size:
+    """What the cluster has now."""
+    resources = ray.cluster_resources()
+    nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+    return Size(nodes=max(1, nodes), cpus=max(1, int(resources.get("CPU", 1))), gpus=int(resources.get("GPU", 0)))
+
+
+def piece_row(piece: Piece, *, give_up: str | None = None) -> dict[str, Any]:
+    """A piece as an actor gets it; with `give_up` its tracks are quarantined for that reason, unheard."""
+    return {"name": piece.name, **asdict(piece), "give_up": give_up is not None, "reason": give_up or ""}
+
+
+def map_pieces(
+    pieces: list[dict[str, Any]], worker: type, *, arguments: tuple[Any, ...], gpus: int, actors: tuple[int, int]
 ) -> Iterator[dict[str, Any]]:
-    """Run `worker` over shards on a pool of actors; yields status rows as shards end.
+    """Run `worker` over pieces on a pool of actors; yields status rows as pieces end.
+
+    An actor that dies is started anew and given its piece again, without end: whether a piece is to blame
+    is for the worker to find out, since Ray cannot tell it from the loss of a node.
 
     Parameters
     ----------
-    shards
-        One row per work shard.
+    pieces
+        One row per piece.
     worker
         Class whose instances map a batch of one row to a batch of status rows.
     gpus
@@ -116,22 +122,18 @@ def map_shards(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = _NEVER_S  # one shard of long tracks may take hours
+    context.max_consecutive_actor_init_deaths = _INIT_DEATHS
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the job reports errors itself
-    rows = ray.data.from_items(shards, override_num_blocks=len(shards))
-    with warnings.catch_warnings():
-        # the bound has no other spelling yet: by default a shard that kills its actor is tried for ever
-        warnings.simplefilter("ignore", RayDeprecationWarning)
-        status = rows.map_batches(
-            worker,
-            fn_constructor_args=arguments,
-            batch_size=1,
-            batch_format="numpy",
-            # one shard at a time: with more, the actor that is ready first takes them all
-            compute=ray.data.ActorPoolStrategy(min_size=actors[0], max_size=actors[1], max_tasks_in_flight_per_actor=1),
-            # exactly no CPU: decoders are nested tasks, and an actor that holds a CPU can starve them
-            num_cpus=0,
-            num_gpus=gpus or None,
-            max_restarts=-1,
-            max_task_retries=_SHARD_RETRIES,
-        )
+    rows = ray.data.from_items(pieces, override_num_blocks=len(pieces))
+    status = rows.map_batches(
+        worker,
+        fn_constructor_args=arguments,
+        batch_size=1,
+        batch_format="numpy",
+        # one piece at a time: with more, the actor that is ready first takes them all
+        compute=ray.data.ActorPoolStrategy(min_size=actors[0], max_size=actors[1], max_tasks_in_flight_per_actor=1),
+        # exactly no CPU: decoders are nested tasks, and an actor that holds a CPU can starve them
+        num_cpus=0,
+        num_gpus=gpus or None,
+    )
     yield from status.iter_rows()

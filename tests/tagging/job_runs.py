@@ -111,17 +111,26 @@ def holds_open(path: Path) -> Callable[[Path], bool]:
 
 
 class Killer(threading.Thread):
-    """Kills the first process that fulfils a condition, once."""
+    """Sends a signal to the first process that fulfils a condition, and to as many others after it as are wanted."""
 
-    def __init__(self, matches: Callable[[Path], bool], *, when: Callable[[Path], bool] | None = None) -> None:
+    def __init__(
+        self,
+        matches: Callable[[Path], bool],
+        *,
+        when: Callable[[Path], bool] | None = None,
+        times: int = 1,
+        send: signal.Signals = signal.SIGKILL,
+    ) -> None:
         super().__init__(daemon=True)
-        self._matches, self._when = matches, when or matches
-        self.killed: int | None = None
+        self._matches, self._when, self._times, self._send = matches, when or matches, times, send
+        self.killed: list[int] = []
 
     def run(self) -> None:
         ends = time.monotonic() + 60
-        while self.killed is None and time.monotonic() < ends:
-            if processes(self._when) and (found := processes(self._matches)):
-                os.kill(found[0], signal.SIGKILL)
-                self.killed = found[0]
+        while len(self.killed) < self._times and time.monotonic() < ends:
+            found = processes(self._matches) if processes(self._when) else []
+            for pid in found[:1]:
+                if pid not in self.killed:
+                    os.kill(pid, self._send)
+                    self.killed.append(pid)
             time.sleep(0.02)

@@ -1,5 +1,6 @@
 """Processes that die while the job runs, and a store that refuses on the way."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from audio_files import glide, wav_bytes, write
 from job_runs import Killer, by_track, holds_open, rows, run
 
+from catalog_tagger.audio import seconds_to_samples, segment_count
 from catalog_tagger.errors import StorageError
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("local_ray")]
@@ -34,20 +36,56 @@ def assert_neighbours_are_tagged(warehouse: Path) -> None:
         assert (found[name]["status"], found[name]["duration_s"]) == ("tagged", length_s)
 
 
-def test_a_decoder_that_is_killed_costs_its_own_track_alone(long_catalogue: Path, bundle: str, tmp_path: Path) -> None:
+def test_a_decoder_that_is_killed_once_costs_nothing(long_catalogue: Path, bundle: str, tmp_path: Path) -> None:
     killer = Killer(holds_open(long_catalogue / "long.mp3"))
     killer.start()
     result = run(long_catalogue, tmp_path / "w", bundle)
     killer.join()
     assert killer.killed, "no decoder was caught"
     assert result.manifest is not None
+    assert (result.manifest.tracks, result.manifest.quarantined) == (len(NEIGHBOURS) + 1, 0)
+    (found,) = rows(tmp_path / "w", "SELECT duration_s, attempts FROM tracks WHERE track_id = 'long.mp3'")
+    assert (found["duration_s"], found["attempts"]) == (pytest.approx(3600.0, abs=5.0), None)
+    (segments,) = rows(
+        tmp_path / "w",
+        "SELECT count(*) AS n, count(DISTINCT start_s) AS places FROM segments WHERE track_id = 'long.mp3'",
+    )
+    assert segments["n"] == segments["places"] == segment_count(seconds_to_samples(found["duration_s"]))
+    assert_neighbours_are_tagged(tmp_path / "w")
+
+
+def test_a_track_whose_decoders_always_die_is_quarantined_and_its_neighbours_are_not(
+    long_catalogue: Path, bundle: str, tmp_path: Path
+) -> None:
+    killer = Killer(holds_open(long_catalogue / "long.mp3"), times=3)
+    killer.start()
+    result = run(long_catalogue, tmp_path / "w", bundle)
+    killer.join()
+    assert len(killer.killed) == 3
+    assert result.manifest is not None
     assert result.manifest.quarantined_by_code == {"decoder_crashed": 1}
-    found = by_track(tmp_path / "w", "status, error_code, error_message, duration_s")
+    found = by_track(tmp_path / "w", "status, error_code, error_message, duration_s, attempts")
     assert len(found) == len(NEIGHBOURS) + 1
-    assert found["long.mp3"]["error_message"] == "the decoding process died: WorkerCrashedError"
-    assert found["long.mp3"]["duration_s"] is None
+    assert found["long.mp3"]["error_message"] == "the decoding process died 3 times: WorkerCrashedError"
+    assert (found["long.mp3"]["duration_s"], found["long.mp3"]["attempts"]) == (None, 1)
     assert_neighbours_are_tagged(tmp_path / "w")
     assert rows(tmp_path / "w", "SELECT 1 FROM segments WHERE track_id = 'long.mp3'") == []
+
+
+def test_a_decoder_that_hangs_is_ended_and_costs_its_own_track_alone(
+    long_catalogue: Path, bundle: str, tmp_path: Path
+) -> None:
+    stopper = Killer(holds_open(long_catalogue / "long.mp3"), send=signal.SIGSTOP)
+    stopper.start()
+    result = run(long_catalogue, tmp_path / "w", bundle, decode_timeout_s=3.0)
+    stopper.join()
+    assert stopper.killed, "no decoder was caught"
+    assert result.manifest is not None
+    assert result.manifest.quarantined_by_code == {"decoder_timeout": 1}
+    found = by_track(tmp_path / "w", "error_message")
+    assert found["long.mp3"]["error_message"] == "no further audio within 6 s"
+    assert not Path(f"/proc/{stopper.killed[0]}").exists(), "the process is left behind"
+    assert_neighbours_are_tagged(tmp_path / "w")
 
 
 def test_an_actor_that_is_killed_is_replaced_and_its_shard_done_once(
@@ -61,7 +99,7 @@ def test_an_actor_that_is_killed_is_replaced_and_its_shard_done_once(
     assert actor.killed, "no actor was caught"
     assert result.manifest is not None
     assert (result.manifest.tracks, result.manifest.quarantined) == (len(NEIGHBOURS) + 1, 0)
-    assert any(f"/{actor.killed}/" not in worker for worker in result.manifest.workers), "another did its shard"
+    assert any(f"/{actor.killed[0]}/" not in worker for worker in result.manifest.workers), "another did its shard"
     assert len(rows(tmp_path / "w", "SELECT 1 FROM tracks_history")) == len(NEIGHBOURS) + 1
     found = by_track(tmp_path / "w", "duration_s, scanned_s")
     assert found["long.mp3"]["duration_s"] == pytest.approx(3600.0, abs=5.0)

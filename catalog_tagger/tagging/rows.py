@@ -1,0 +1,106 @@
+"""The rows of a piece of work while it is being tagged, one per planned track whatever happens to it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from catalog_tagger.errors import AudioError
+from catalog_tagger.tables.commit import ShardSummary
+from catalog_tagger.tables.schemas import TABLES
+from catalog_tagger.tagging.decoder_pool import Track
+from catalog_tagger.tagging.tagger import TrackResult, make_result
+
+
+@dataclass(kw_only=True)
+class PieceRows:
+    """Rows of every table, by track in the order they ended."""
+
+    run_id: str
+    bundle_ids: list[str]
+    tracks: list[dict[str, Any]] = field(default_factory=list)
+    segments: list[pa.Table] = field(default_factory=list)
+    begun_at: float = field(default_factory=time.monotonic)
+
+    def add(self, track: Track) -> None:
+        """Add a track that has ended and whose segments all have scores."""
+        row = self._row(track.row)
+        if track.info is not None:
+            row |= {"codec": track.info.codec, "channels": track.info.channels}
+            row["sample_rate_hz"] = track.info.sample_rate_hz
+        if track.error is not None or track.info is None:
+            error = track.error or AudioError("no_samples", "the decoder gave nothing")
+            row |= _quarantined(track.row, error)
+        else:
+            result = make_result(track.info, track.n_samples, np.concatenate(track.scores))
+            row |= {"duration_s": result.duration_s, "scanned_s": result.scanned_s, **asdict(result.verdict)}
+            self.segments.append(self._segment_rows(track.row["track_id"], result))
+        self.tracks.append(row)
+
+    def quarantine(self, planned: dict[str, Any], error: AudioError) -> None:
+        """Add a track that was not listened to."""
+        self.tracks.append(self._row(planned) | _quarantined(planned, error))
+
+    def _row(self, planned: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "track_id": planned["track_id"],
+            "run_id": self.run_id,
+            "status": "tagged",
+            "uri": planned["uri"],
+            "audio_etag": planned["etag"],
+            "size_bytes": planned["size_bytes"],
+            "bundles": self.bundle_ids,
+            "tagged_at": datetime.now(timezone.utc),
+        }
+
+    def _segment_rows(self, track_id: str, result: TrackResult) -> pa.Table:
+        count = len(result.start_s)
+        columns = {
+            "track_id": pa.repeat(track_id, count),
+            "run_id": pa.repeat(self.run_id, count),
+            "start_s": pa.array(result.start_s),
+            "end_s": pa.array(result.end_s),
+            "p_speech": pa.array(result.p_speech),
+            "p_music": pa.array(result.p_music),
+        }
+        return pa.table(columns, schema=TABLES["segments"])
+
+    def tables(self) -> dict[str, pa.Table]:
+        """Rows sorted by track, so that a retry writes the same file whatever order tracks ended in."""
+        segments = pa.concat_tables([TABLES["segments"].empty_table(), *self.segments])
+        tracks = pa.Table.from_pylist(self.tracks, schema=TABLES["tracks"])
+        return {
+            "tracks": tracks.sort_by("track_id"),
+            "segments": segments.sort_by([("track_id", "ascending"), ("start_s", "ascending")]),
+        }
+
+    def summary(self, piece: str, *, worker: str) -> ShardSummary:
+        """What the piece came to."""
+        codes = Counter(row["error_code"] for row in self.tracks if row["status"] == "quarantined")
+        return ShardSummary(
+            shard=piece,
+            tracks=len(self.tracks),
+            tagged=len(self.tracks) - codes.total(),
+            quarantined=codes.total(),
+            segments=sum(table.num_rows for table in self.segments),
+            audio_s=sum(row.get("duration_s") or 0.0 for row in self.tracks),
+            quarantined_by_code=dict(codes),
+            worker=worker,
+            size_bytes=sum(row["size_bytes"] or 0 for row in self.tracks),
+            wall_s=round(time.monotonic() - self.begun_at, 3),
+        )
+
+
+def _quarantined(planned: dict[str, Any], error: AudioError) -> dict[str, Any]:
+    return {
+        "status": "quarantined",
+        "error_code": error.code,
+        "error_message": str(error),
+        "attempts": (planned["attempts"] or 0) + 1,
+    }
