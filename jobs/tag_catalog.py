@@ -4,7 +4,8 @@
 
 The file holds the keys of `catalog_tagger.tagging.config.TagConfig`; `source` and `warehouse` are
 the only ones needed. Any key can be overridden: ``--set run_id=2026-w47``. Progress goes to standard
-error, the summary to standard output as JSON. Exit codes are those of ``catalog-tagger tag``.
+error, the summary to standard output as JSON; ``--dry-run`` prints an estimate and does nothing. Exit
+codes are those of ``catalog-tagger tag``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import sys
 
 import yaml
 
+from catalog_tagger.cli.dry_run_display import show_dry_run
 from catalog_tagger.cli.output import RunDisplay, show_run
 from catalog_tagger.errors import EXIT_INTERRUPTED, EXIT_OK, CatalogTaggerError
 from catalog_tagger.tagging.config import load_config
+from catalog_tagger.tagging.estimate import plan_only
 from catalog_tagger.tagging.job import run_tag_job
 
 
@@ -30,6 +33,7 @@ def main() -> int:
         action="store_true",
         help="exit 0, not 3, when tracks are quarantined: Ray calls 3 a failure",
     )
+    parser.add_argument("--dry-run", action="store_true", help="print what there is to do and its estimate, do nothing")
     arguments = parser.parse_args()
     overrides = {}
     for pair in arguments.set:
@@ -42,6 +46,9 @@ def main() -> int:
             parser.error(f"--set {pair}: the value is not YAML")
     try:
         config = load_config(arguments.config, overrides=overrides)
+        if arguments.dry_run:
+            show_dry_run(plan_only(config), as_json=True)
+            return EXIT_OK
         with RunDisplay() as display:
             result = run_tag_job(config, on_progress=display.update)
     except CatalogTaggerError as error:

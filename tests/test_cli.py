@@ -77,7 +77,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     ("arguments", "message"),
     [
         (["tga"], "no command 'tga'; did you mean 'tag'?"),
-        (["listen"], "no command 'listen'; commands: tag, sql"),
+        (["listen"], "no command 'listen'; commands: tag, runs"),
         (["tag"], "Missing argument 'SOURCE'"),
         (["tag", "a"], "Missing option '--warehouse'"),
         (["tag", "a", "-w", "w", "--sharp"], "No such option"),

@@ -22,6 +22,8 @@ from catalog_tagger.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Catalog
 #: command -> its one line of help, known without importing it
 COMMANDS: Final = {
     "tag": "Tag a folder, bucket, manifest or tar files into a warehouse.",
+    "runs": "List a warehouse's runs: state, counts, rates, cost.",
+    "retry-quarantined": "Tag a warehouse's quarantined tracks again.",
     "sql": "Ask the warehouse's tables in SQL.",
     "bundles": "List the models that ship, or show one's card.",
     "train": "Train a bundle from a configuration file.",
@@ -39,8 +41,8 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"catalog_tagger.cli.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(importlib.import_module(f"catalog_tagger.cli.{name}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

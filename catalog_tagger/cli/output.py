@@ -11,12 +11,13 @@ import shlex
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import click
 from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
@@ -44,6 +45,16 @@ def clock(seconds: float | None) -> str:
         return "-:--:--"
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, in the plural where it needs one."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def amount(cost: float) -> str:
+    """A sum of money, with more digits where it is small."""
+    return f"{cost:,.2f}" if cost >= 1 or cost == 0 else f"{cost:.2g}"
 
 
 def program() -> str:
@@ -77,6 +88,16 @@ def show_rows(rows: pa.Table, *, as_json: bool) -> None:
     console.print(table)
     if rows.num_rows > _MOST_ROWS:
         console.print(f"... {rows.num_rows - _MOST_ROWS} more rows; use LIMIT, or --json for all")
+
+
+def show_lines(rows: Sequence[Mapping[str, str]], *, right: Collection[str]) -> None:
+    """Rows of text under their names as a table, some columns to the right."""
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    for name in rows[0] if rows else ():
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(value) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 def _cell(value: Any) -> Text:
@@ -166,6 +187,22 @@ class RunDisplay:
             self._console.print(f"run {now.run_id}: {counts} · {rest}", soft_wrap=True)
 
 
+def removed_line(removed: int, ids: Sequence[str]) -> str:
+    """How many tracks are gone from a source, and three of them by name."""
+    shown = ", ".join(ids[:3]) + (", ..." if removed > 3 else "")
+    names = f" ({shown})" if shown else ""
+    noun = "track is" if removed == 1 else "tracks are"
+    return f"{removed:,} {noun} no longer in the source{names}; their rows stay"
+
+
+def show_nothing_to_retry(warehouse: str, *, as_json: bool) -> None:
+    """The answer where no track is quarantined."""
+    if as_json:
+        show_json({"state": "nothing_to_do", "warehouse": warehouse, "tracks": 0})
+    else:
+        click.echo(f"Nothing to do: no such quarantined tracks in {warehouse}")
+
+
 def show_run(result: RunResult, *, as_json: bool) -> None:
     """The closing summary of a run."""
     run = result.manifest
@@ -176,6 +213,8 @@ def show_run(result: RunResult, *, as_json: bool) -> None:
                 "run_id": result.run_id,
                 "warehouse": result.warehouse,
                 "up_to_date": result.up_to_date,
+                "removed": result.removed,
+                "removed_ids": list(result.removed_ids),
                 "tracks": run.tracks if run else 0,
                 "tagged": run.tagged if run else 0,
                 "quarantined": run.quarantined if run else 0,
@@ -206,6 +245,8 @@ def show_run(result: RunResult, *, as_json: bool) -> None:
             console.print(f"{run.quarantined:,} quarantined: {codes}")
         console.print(f"run {run.run_id} in {result.warehouse}; models {', '.join(run.bundles)}")
         console.print(f'ask it: {program()} sql {shlex.quote(result.warehouse)} "{_FIRST_QUESTION}"')
+    if result.removed:
+        console.print(removed_line(result.removed, result.removed_ids))
     if result.unfinished_runs:
         names = ", ".join(result.unfinished_runs)
         console.print(f"unfinished runs here: {names}; finish one with --run-id NAME")

@@ -87,7 +87,7 @@ def select_changed(
     UsageError
         An unknown code.
     """
-    again = _codes(retry)
+    again = [*PASSING, *codes_of(retry)]
     if not warehouse.children("runs"):
         none = pa.array(np.zeros(tracks.num_rows, np.int32))
         return Selection(
@@ -112,12 +112,11 @@ def select_changed(
     return Selection(todo=chosen, up_to_date=tracks.num_rows - chosen.num_rows, removed=removed)
 
 
-def _codes(retry: Sequence[str]) -> list[str]:
-    known = {*QUARANTINE_CODES, ALL_CODES}
-    unknown = [code for code in retry if code not in known]
+def codes_of(wanted: Sequence[str]) -> list[str]:
+    """Error codes by their names, of which one may be ``all``; `UsageError` for an unknown one."""
+    unknown = [code for code in wanted if code not in (*QUARANTINE_CODES, ALL_CODES)]
     if unknown:
         raise UsageError(
-            f"retry_quarantined: unknown error code {unknown[0]!r}; known codes: {', '.join(QUARANTINE_CODES)}, "
-            f"or {ALL_CODES!r}"
+            f"unknown error code {unknown[0]!r}; known codes: {', '.join(QUARANTINE_CODES)}, or {ALL_CODES!r} for each"
         )
-    return list(QUARANTINE_CODES) if ALL_CODES in retry else [*PASSING, *retry]
+    return list(QUARANTINE_CODES) if ALL_CODES in wanted else list(wanted)

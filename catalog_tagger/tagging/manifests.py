@@ -57,6 +57,11 @@ def tracks_of_manifest(source: str, *, roots: Sequence[str]) -> pa.Table:
             columns = _read(source, file)
     except FileNotFoundError:
         raise UsageError(f"{source}: no such manifest") from None
+    return tracks_of_rows(columns, store, source=source, roots=roots)
+
+
+def tracks_of_rows(columns: dict[str, pa.ChunkedArray], store: Store, *, source: str, roots: Sequence[str]) -> pa.Table:
+    """As `tracks_of_manifest`, from the columns of a manifest called `source` in the folder `store`."""
     for column in _NEEDED:
         text = pc.utf8_trim_whitespace(pc.fill_null(columns[column], ""))
         empty = pc.index(pc.equal(text, ""), True).as_py()

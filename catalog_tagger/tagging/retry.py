@@ -1,0 +1,83 @@
+"""Quarantined tracks once more: a manifest of them, made by the warehouse itself.
+
+On disk: ``runs/<run>/retry.parquet`` with ``track_id`` and ``uri`` of the rows that were quarantined
+when the run was named; written once, so that a resumed run has the same source. The rows keep their
+ids, so they replace the quarantined ones. The row of a damaged tar names the tar, and stands for its
+members as in any manifest: what can be read of it now is planned unless it is up to date, and a tar
+that is still damaged is quarantined again. The row of a mended tar stays, as rows of removed tracks do.
+
+The rows were allowed when they were planned; without roots of its own the run may go where they are.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from catalog_tagger.storage import Store
+from catalog_tagger.tables.commit import run_folder
+from catalog_tagger.tables.views import connect
+from catalog_tagger.tagging.changes import RETRY_MANIFEST, codes_of
+from catalog_tagger.tagging.manifests import tracks_of_rows
+
+_SQL = """
+    SELECT track_id, uri FROM tracks WHERE status = 'quarantined' AND list_contains($codes, error_code)
+    ORDER BY track_id"""
+
+
+def retry_source(warehouse: Store, run_id: str) -> str:
+    """Where the manifest of such a run lies."""
+    return warehouse.uri_of(f"{run_folder(run_id)}/{RETRY_MANIFEST}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryManifest:
+    """The tracks of a run that plans quarantined ones again."""
+
+    run_id: str
+    rows: pa.Table
+    """``track_id`` and ``uri``."""
+
+    @classmethod
+    def find(cls, warehouse: Store, *, run_id: str, codes: Sequence[str]) -> RetryManifest:
+        """The run's own manifest where it has one, else the rows that are quarantined with those codes now.
+
+        Raises
+        ------
+        UsageError
+            There is no warehouse at that place, or a code is unknown.
+        """
+        wanted = codes_of(codes)
+        try:
+            with warehouse.open(f"{run_folder(run_id)}/{RETRY_MANIFEST}") as file:
+                return cls(run_id=run_id, rows=pq.read_table(file))
+        except FileNotFoundError:
+            pass
+        with connect(warehouse, tables=("tracks",)) as connection:
+            return cls(run_id=run_id, rows=connection.sql(_SQL, params={"codes": wanted}).to_arrow_table())
+
+    def write(self, warehouse: Store) -> None:
+        """Store it where it is not yet."""
+        name = f"{run_folder(self.run_id)}/{RETRY_MANIFEST}"
+        if not warehouse.exists(name):
+            buffer = io.BytesIO()
+            pq.write_table(self.rows, buffer, compression="zstd")
+            warehouse.write(name, buffer.getbuffer())
+
+    def roots(self, warehouse: Store) -> tuple[str, ...]:
+        """Roots that the run needs: in object storage a manifest may not name paths of machines without them."""
+        uris = self.rows["uri"]
+        if warehouse.is_local or not pc.any(pc.starts_with(uris, "/")).as_py():
+            return ()
+        return tuple(sorted(pc.unique(pc.replace_substring_regex(uris, r"(?s)^(s3://[^/]*|/).*$", r"\1")).to_pylist()))
+
+    def tracks(self, warehouse: Store, *, roots: Sequence[str]) -> pa.Table:
+        """What the manifest lists, as if it had been written."""
+        columns = {name: self.rows[name].cast(pa.string()) for name in ("track_id", "uri")}
+        source = retry_source(warehouse, self.run_id)
+        return tracks_of_rows(columns, Store(warehouse.uri_of(run_folder(self.run_id))), source=source, roots=roots)

@@ -1,0 +1,179 @@
+"""Dry runs and the list of runs from the command line: what they say, and that they change nothing."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from commands import command
+from conftest import ROOT
+
+sys.path.insert(0, str(Path(__file__).parent / "tables"))
+from warehouse import manifest_of, put_run, put_shard, track_row
+
+from catalog_tagger.storage import Store
+from catalog_tagger.tables.commit import Session, commit_run
+
+JOB = [sys.executable, str(ROOT / "jobs" / "tag_catalog.py")]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    for i in range(5):
+        (folder / f"{i}.mp3").write_bytes(bytes(16_000 * 3600))
+    return folder
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, source: Path) -> str:
+    """A run of the source that had three more tracks, on two nodes for an hour and ten seconds."""
+    store = Store(tmp_path / "w")
+    rows = [track_row(f"gone-{i}.mp3", run_id="r", minute=1, duration_s=90.0, size_bytes=720_000) for i in range(3)]
+    rows.append(track_row("bad.mp3", run_id="r", minute=1, status="quarantined", error_code="truncated"))
+    manifest = manifest_of("r", put_shard(store, run_id="r", shard="000000-x", rows=rows))
+    session = Session(
+        driver="host:1",
+        started_at="2026-01-01T00:00:00+00:00",
+        last_seen_at="2026-01-01T01:00:10+00:00",
+        nodes=2,
+        cpus=8,
+        gpus=0,
+        node_s=7220.0,
+    )
+    values = {**vars(manifest), "source": str(source), "sessions": [session], "audio_s": 3600.0 * 8 * 200}
+    commit_run(store, type(manifest)(**{**values, "config": {"cost_per_hour": 0.25}}))
+    return str(tmp_path / "w")
+
+
+def files(folder: Path | str) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def test_a_dry_run_says_what_there_is_to_do_by_defaults(source: Path, bundle: str, tmp_path: Path) -> None:
+    arguments = ("tag", str(source), "-w", str(tmp_path / "new"), "--bundle", bundle, "--dry-run")
+    done = command(*arguments, "--nodes", "2", "--cpus", "10", "--cost-per-hour", "9")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "5 tracks to do, 0 up to date",
+        "5 work shards, 274.7 MiB, about 5.00 h of audio",
+        "about 0:00:13 on 2 nodes of 10 CPUs",
+        "cost about 0.064: 0.004 h x 2 nodes x 9 per node and hour",
+        "reckoned with 315x real time per CPU, the default, measured on two cores of an AMD EPYC; "
+        "the length of mp3 files by usual bit rates",
+        "dry run: nothing started, nothing written",
+    ]
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_dry_run_reckons_with_what_the_warehouse_measured(source: Path, bundle: str, warehouse: str) -> None:
+    before = files(warehouse)
+    arguments = ("tag", str(source), "-w", warehouse, "--bundle", bundle, "--dry-run")
+    done = command(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "5 tracks to do, 0 up to date",
+        "4 tracks are no longer in the source (bad.mp3, gone-0.mp3, gone-1.mp3, ...); their rows stay",
+        "5 work shards, 274.7 MiB, about 10.00 h of audio",
+        "about 0:00:32 on 2 nodes of 4 CPUs",
+        "reckoned with 200x real time per CPU, measured in 1 run of this warehouse; "
+        "the length of mp3 files by tracks of this warehouse",
+        "dry run: nothing started, nothing written",
+    ]
+    as_json = json.loads(command(*arguments, "--json", "--cost-per-hour", "2").stdout)
+    assert (as_json["state"], as_json["tracks"], as_json["removed"], as_json["shards"]) == ("dry_run", 5, 4, 5)
+    assert as_json["removed_ids"] == ["bad.mp3", "gone-0.mp3", "gone-1.mp3", "gone-2.mp3"]
+    assert as_json["wall_s"] == pytest.approx(10 + 36_000 / (200 * 8))
+    assert as_json["cost"] == pytest.approx(as_json["wall_s"] / 3600 * 2 * 2)
+    assert files(warehouse) == before
+
+
+def test_the_job_script_estimates_too(source: Path, bundle: str, tmp_path: Path) -> None:
+    config = tmp_path / "job.yaml"
+    config.write_text(f"source: {source}\nwarehouse: {tmp_path}/new\nbundles: ['{bundle}']\n")
+    done = command("--config", str(config), "--dry-run", program=JOB)
+    assert done.returncode == 0, done.stderr
+    planned = json.loads(done.stdout)
+    assert (planned["state"], planned["tracks"]) == ("dry_run", 5)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tag", "{source}", "-w", "w", "--nodes", "3"], "add --dry-run"),
+        (["tag", "{source}", "-w", "w", "--dry-run", "--nodes", "0"], "0 is not in the range"),
+        (["tag", "{source}", "-w", "w", "--dry-run", "--cost-per-hour", "-1"], "cost_per_hour: "),
+        (["tag", "{source}", "-w", "w", "--bundle", "{bundle}", "--retry-quarantined", "x"], "unknown error code 'x'"),
+        (["tag", "{source}", "-w", "w", "--bundle", "{bundle}", "--root", "/srv"], "lies outside the roots /srv"),
+        (["tag", "nowhere", "-w", "w", "--bundle", "{bundle}", "--dry-run"], "nowhere: no such file or folder"),
+        (["runs", "nowhere"], "no warehouse here"),
+        (["retry-quarantined", "nowhere"], "no warehouse here"),
+        (["retry-quarantined", "nowhere", "--code", "x"], "unknown error code 'x'"),
+    ],
+)
+def test_bad_usage_is_code_2_and_leaves_nothing(
+    arguments: list[str],
+    message: str,
+    source: Path,
+    bundle: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = files(tmp_path)
+    done = command(*(argument.format(source=source, bundle=bundle) for argument in arguments))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert files(tmp_path) == before
+
+
+def test_runs_are_one_line_each(warehouse: str) -> None:
+    done = command("runs", warehouse)
+    assert (done.returncode, done.stderr) == (0, "")
+    header, _, line = done.stdout.splitlines()
+    shown = dict(
+        zip(
+            [cell.strip() for cell in header.split("┃")],
+            [cell.strip() for cell in line.split("│")],
+            strict=True,
+        )
+    )
+    assert shown == {
+        "run": "r",
+        "state": "committed",
+        "started": "2026-01-01 12:00",
+        "tracks": "4",
+        "tagged": "4",
+        "quarantined": "0",
+        "audio h": "1,600.00",
+        "x real time": "1,596",
+        "machine h": "2.01",
+        "cost": "0.5",
+        "models": "m@1",
+    }
+    (run,) = json.loads(command("runs", warehouse, "--json").stdout)
+    assert (run["run_id"], run["state"], run["machine_s"]) == ("r", "committed", 7220.0)
+    assert run["cost"] == pytest.approx(7220 / 3600 * 0.25)
+
+
+def test_nothing_to_retry_is_said(tmp_path: Path) -> None:
+    put_run(Store(tmp_path / "w"), "r", [track_row("x", run_id="r", minute=1)])
+    before = files(tmp_path)
+    done = command("retry-quarantined", str(tmp_path / "w"), "--code", "truncated")
+    assert (done.returncode, done.stdout) == (0, f"Nothing to do: no such quarantined tracks in {tmp_path}/w\n")
+    as_json = json.loads(command("retry-quarantined", str(tmp_path / "w"), "--json").stdout)
+    assert as_json["state"] == "nothing_to_do"
+    assert files(tmp_path) == before
+
+
+def test_a_retry_can_be_estimated_without_a_trace(warehouse: str, bundle: str) -> None:
+    before = files(warehouse)
+    done = command("retry-quarantined", warehouse, "--bundle", bundle, "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    planned = json.loads(done.stdout)
+    assert (planned["tracks"], planned["tracks_without_size"]) == (1, 1)
+    other = command("retry-quarantined", warehouse, "--bundle", bundle, "--code", "unreadable", "--dry-run", "--json")
+    assert json.loads(other.stdout)["state"] == "nothing_to_do"
+    assert files(warehouse) == before
