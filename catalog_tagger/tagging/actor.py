@@ -123,7 +123,7 @@ class ShardTagger:
             memory_bytes=self.job.decode_memory_bytes,
             timeout_s=self.job.decode_timeout_s,
         )
-        for track, block in pool.run(fetch_all(rows)):
+        for track, block in pool.run(fetch_all(rows, roots=self.job.roots)):
             if block is not None:
                 self.reporter.heard(heard_s(block))
                 segments = cut_segments(block, continued=track.n_samples > 0)

@@ -1,0 +1,40 @@
+"""A short soak: what the script does for long, with the few kills that a suite has time for."""
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from soak import Soak, make_catalogue, with_cluster
+
+pytestmark = pytest.mark.xdist_group("ray")
+
+
+@pytest.fixture(scope="module")
+def soak(bundle: str, tmp_path_factory: pytest.TempPathFactory) -> Soak:
+    folder = tmp_path_factory.mktemp("soak")
+    source = make_catalogue(folder / "audio", tracks=24, seed=0)
+    prepared = Soak(folder, source, bundle, random.Random(0))
+    prepared.finish("undisturbed")
+    return prepared
+
+
+def test_a_run_that_is_killed_at_every_stage_ends_with_the_rows_of_one_in_peace(soak: Soak) -> None:
+    for deadly in ("after runs/.*/plan-", "after job.json", "before tracks/"):
+        soak.die_at_write("w", deadly)
+    soak.kill_processes("w", ["decoder", "actor", "board", "driver"])
+    soak.die_at_write("w", "before manifest.json")
+    soak.die_at_write("w", "after manifest.json")
+    print(f"{soak.total} kills: {dict(soak.kills)}")
+    assert soak.kills["process after job.json"] == soak.kills["process before manifest.json"] == 1
+    assert soak.total >= 6
+    soak.finish("w")
+    soak.compare("w")
+
+
+def test_a_node_that_is_lost_while_three_work_costs_nothing(soak: Soak) -> None:
+    with_cluster(soak, "nodes", losses=1)
+    assert soak.kills["whole node"] == 1
