@@ -1,8 +1,7 @@
 """Bytes of any allowed audio file to mono 16 kHz samples, streamed; the only place that knows codecs.
 
-Input is hostile: it is always read through a Python file object, so FFmpeg never opens a name; the
-demuxer must be in `CONTAINERS` and the decoder in `CODECS`, whatever the file is called; no protocol
-is allowed, so a playlist cannot reach a file or an address.
+Input is hostile: `catalog_tagger.opening` says what FFmpeg may do with it, `catalog_tagger.lengths` how long a
+track may be at all, and which code it gets beyond that.
 
 Samples leave as int16 at 16 kHz. One rounding, `seconds_to_samples`, ties time to samples, and a
 segment is 5 s of them:
@@ -15,8 +14,7 @@ segment is 5 s of them:
 
 Failure rule: whatever is wrong with the bytes ends as one `AudioError` with a quarantine code.
 Damaged packets are skipped, as players do; a file whose own headers announce more than it holds
-is `truncated` when under 90 % of it decodes, and nothing of it counts. How long a track may be at all, and
-which code it gets beyond that, is said in `catalog_tagger.lengths`.
+is `truncated` when under 90 % of it decodes, and nothing of it counts.
 """
 
 from __future__ import annotations
@@ -39,7 +37,8 @@ import numpy.typing as npt
 from catalog_tagger.announced import announced_seconds
 from catalog_tagger.errors import AudioError
 from catalog_tagger.lengths import LengthLimit
-from catalog_tagger.resampling import Pcm, ToRate, require_sane
+from catalog_tagger.opening import open_container, reason_of
+from catalog_tagger.resampling import Pcm, ToRate
 
 SAMPLE_RATE_HZ: Final = 16000
 SEGMENT_S: Final = 5.0
@@ -51,16 +50,6 @@ BLOCK_S: Final = 120.0
 WHOLE_SHARE: Final = 0.9
 
 _LONGEST_OGG_PAGE_S: Final = 40.0
-
-#: FFmpeg's demuxers that may open a track.
-CONTAINERS: Final = ("mp3", "aac", "mov", "flac", "ogg", "wav", "w64", "aiff", "asf")
-#: FFmpeg's decoders that may run; anything else in the file, cover pictures too, is left alone.
-CODECS: Final = (
-    *("mp1float", "mp2float", "mp3float", "mp1", "mp2", "mp3", "aac", "aac_fixed", "alac", "flac", "vorbis", "opus"),
-    *("libopus", "wmav1", "wmav2", "wmapro", "wmalossless", "wmavoice", "adpcm_ms", "adpcm_ima_wav"),
-    *("pcm_mulaw", "pcm_alaw", "pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be"),
-    *("pcm_s32le", "pcm_s32be", "pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
-)
 
 AudioSource: TypeAlias = "bytes | str | PathLike[str] | IO[bytes]"
 
@@ -115,8 +104,7 @@ class AudioStream:
     Raises
     ------
     AudioError
-        Codes ``empty``, ``not_audio``, ``no_audio_stream``, ``unsupported_codec``, ``truncated`` and
-        ``out_of_memory`` on opening.
+        On opening the codes of `catalog_tagger.opening.open_container`, and ``out_of_memory``.
     OSError
         A path that cannot be read.
     """
@@ -129,7 +117,7 @@ class AudioStream:
             size = self._file.seek(0, io.SEEK_END)
             self._limit = LengthLimit(size_bytes=size, max_duration_s=max_duration_s)
             with _memory_as_audio_error():
-                self._container, self._stream = _open(self._file, size)
+                self._container, self._stream = open_container(self._file, size_bytes=size)
                 self.info = _describe(self._container, self._stream, self._file)
         except BaseException:
             self.close()
@@ -202,7 +190,7 @@ class AudioStream:
         except av.error.FFmpegError as error:
             if self.info.announced_s is not None and start_s >= self.info.announced_s:
                 return np.zeros(0, dtype=np.int16)  # some demuxers refuse to go there
-            raise AudioError("decode_failed", f"cannot seek to {start_s:.1f} s: {_say(error)}") from error
+            raise AudioError("decode_failed", f"cannot seek to {start_s:.1f} s: {reason_of(error)}") from error
         out = np.zeros(want, dtype=np.int16)
         filled = 0
         for at, piece in _resampled(self._container, self._stream, origin_s=self._origin_s):
@@ -290,42 +278,6 @@ def _as_file(source: AudioSource) -> tuple[IO[bytes], bool]:
     return source, False
 
 
-def _open(file: IO[bytes], size: int) -> tuple[Any, Any]:
-    file.seek(0)
-    if size == 0:
-        raise AudioError("empty", "the file has no bytes")
-    # protocol_whitelist must name something to be honoured; no protocol has this name
-    options = {
-        "format_whitelist": ",".join(CONTAINERS),
-        "codec_whitelist": ",".join(CODECS),
-        "protocol_whitelist": "none",
-    }
-    try:
-        container = av.open(file, mode="r", container_options=options, metadata_errors="replace", buffer_size=1 << 16)
-    except MemoryError:
-        raise
-    except (av.error.FFmpegError, ValueError) as error:
-        file.seek(0)
-        if file.read(8)[4:] == b"ftyp":
-            raise AudioError("truncated", f"an MP4 file of {size} bytes without its index (moov)") from error
-        raise AudioError("not_audio", f"{size} bytes, but no allowed audio container: {_say(error)}") from error
-    if not container.streams.audio:
-        container.close()
-        raise AudioError("no_audio_stream", f"a {container.format.name} file without an audio stream")
-    stream = container.streams.audio[0]
-    codec = stream.codec_context
-    if codec is None or codec.name not in CODECS:
-        container.close()
-        raise AudioError("unsupported_codec", f"codec {codec.name if codec else 'unknown'!r} is not allowed")
-    try:
-        require_sane(codec.sample_rate or 0, codec.channels or 0)
-    except AudioError:
-        container.close()
-        raise
-    codec.thread_count = 1  # one process decodes one track; more threads only contend
-    return container, stream
-
-
 def _describe(container: Any, stream: Any, file: IO[bytes]) -> StreamInfo:
     name = container.format.name
     by_ffmpeg: float | None = None
@@ -365,7 +317,7 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
         raise AudioError("decode_failed", "a chain of streams whose format changes on the way") from error
     except av.error.FFmpegError as error:
         if not started:
-            raise AudioError("decode_failed", f"nothing could be decoded: {_say(error)}") from error
+            raise AudioError("decode_failed", f"nothing could be decoded: {reason_of(error)}") from error
 
 
 def _resampled(container: Any, stream: Any, *, origin_s: float = 0.0) -> Iterator[tuple[int, Pcm]]:
@@ -387,8 +339,3 @@ def _resampled(container: Any, stream: Any, *, origin_s: float = 0.0) -> Iterato
         for piece in rate.rest():
             yield position, piece
             position += len(piece)
-
-
-def _say(error: Exception) -> str:
-    """FFmpeg's reason alone: its messages carry the name of the file object."""
-    return str(getattr(error, "strerror", None) or error).split("; ", maxsplit=1)[0]

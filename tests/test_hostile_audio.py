@@ -96,7 +96,7 @@ def test_a_header_that_claims_100_hours_in_a_few_kilobytes_is_implausible(codec:
 def test_a_claim_beyond_the_allowed_duration_is_refused_undecoded(codec: str, tmp_path: Path) -> None:
     with AudioStream(claiming(codec, 1.5 * HOUR_S, tmp_path), max_duration_s=HOUR_S) as stream:
         with pytest.raises(
-            AudioError, match="more than 3600 s of audio: the headers announce 5[34][0-9][0-9] s"
+            AudioError, match=r"more than 3600 s of audio: the headers announce 5[34][0-9][0-9] s"
         ) as caught:
             next(stream.blocks())
         assert stream.decoded_samples == 0
@@ -264,3 +264,31 @@ def test_the_limit_holds_only_while_an_item_is_made() -> None:
     with pytest.raises(MemoryError):
         next(made)
     assert soft() == free
+
+
+# --- opening ---------------------------------------------------------------------------------------
+
+
+def test_headers_that_take_too_long_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Millions of empty boxes before the index: read one by one, in whatever time that takes."""
+    data = struct.pack(">I4s", 16, b"ftyp") + b"M4A \0\0\0\0" + struct.pack(">I4s", 8, b"free") * 1_000_000
+    assert end_of(data).code == "truncated"
+    monkeypatch.setattr("catalog_tagger.opening.MOST_CPU_S", 0.05)
+    end = end_of(data)
+    assert end.code == "decoder_timeout"
+    assert str(end) == "the headers take more than 0 s to read"
+
+
+def test_only_opening_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    with AudioStream(wav_bytes(np.ones(600 * SAMPLE_RATE_HZ, np.int16))) as stream:
+        monkeypatch.setattr("catalog_tagger.opening.MOST_CPU_S", 0.0)
+        assert sum(len(block) for block in stream.blocks()) == 600 * SAMPLE_RATE_HZ
+        assert len(stream.window(300.0)) == 5 * SAMPLE_RATE_HZ
+
+
+def test_a_tag_of_very_many_fields_is_stepped_over(tmp_path: Path) -> None:
+    """FFmpeg would look each of them up among all before it: minutes for these 5 MB."""
+    fields = b"".join(b"TXXX\0\0\0\x0e\0\0\0%08d\0def." % i for i in range(200_000))
+    size = bytes((len(fields) >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    plain = write(tmp_path / "a.mp3", glide(2.0, rate_hz=44100), rate_hz=44100, codec="mp3").read_bytes()
+    np.testing.assert_array_equal(read_pcm(b"ID3\4\0\0" + size + fields + plain), read_pcm(plain))
