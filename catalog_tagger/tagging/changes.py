@@ -94,6 +94,7 @@ def select_changed(
             todo=tracks.append_column(PLAN.field("attempts"), none), up_to_date=0, removed=REMOVED.empty_table()
         )
     with connect(warehouse, tables=("tracks",)) as connection:
+        connection.execute("SET arrow_large_buffer_size = true")  # a column's text may pass 2 GB
         connection.execute(_CURRENT_SQL, {"bundles": "\n".join(bundle_ids)})
         held: pa.Table = connection.sql("SELECT * EXCLUDE (run_id) FROM held WHERE same_bundles").to_arrow_table()
         removed: pa.Table = REMOVED.empty_table()

@@ -25,7 +25,6 @@ from typing import IO, Any, Final
 from urllib.parse import unquote
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -136,20 +135,18 @@ def _open_csv(file: IO[bytes]) -> _Opened:
     return names, lambda columns: pyarrow.csv.read_csv(file, convert_options=options(include_columns=columns))
 
 
-def _replaced(
-    values: pa.ChunkedArray, rows: npt.NDArray[np.bool_], change: Callable[[str], str]
-) -> pa.ChunkedArray | pa.Array:
+def _replaced(values: pa.ChunkedArray, rows: pa.ChunkedArray, change: Callable[[str], str]) -> pa.ChunkedArray:
     """`values` with `change` made to some rows, few ones."""
-    if not rows.any():
-        return values
-    mask = pa.array(rows)
-    changed = [change(value) for value in values.filter(mask).to_pylist()]
-    return pc.replace_with_mask(values.combine_chunks(), mask, pa.array(changed, pa.string()))
-
-
-def _flags(mask: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.bool_]:
-    flags: npt.NDArray[np.bool_] = np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)
-    return flags
+    chunks, at = [], 0
+    for chunk in values.chunks:  # whole columns may pass the 2 GB of text that one array holds
+        mask = rows.slice(at, len(chunk)).combine_chunks()
+        at += len(chunk)
+        if pc.any(mask).as_py():
+            changed = [change(value) for value in chunk.filter(mask).to_pylist()]
+            chunks.append(pc.replace_with_mask(chunk, mask, pa.array(changed, pa.string())))
+        else:
+            chunks.append(chunk)
+    return pa.chunked_array(chunks, pa.string())
 
 
 def _absolute(given: pa.ChunkedArray, store: Store, *, source: str) -> pa.ChunkedArray:
@@ -160,14 +157,13 @@ def _absolute(given: pa.ChunkedArray, store: Store, *, source: str) -> pa.Chunke
     bad = pc.index(pc.or_(foreign, pc.match_substring(given, "\x00")), True).as_py()
     if bad >= 0:
         raise UsageError(f"{source}: row {bad + 1}: uri {given[bad].as_py()!r} is neither a path nor s3://bucket/key")
-    uris = _replaced(given, _flags(as_file), lambda uri: unquote(uri.removeprefix("file://")))  # as pathlib writes them
+    uris = _replaced(given, as_file, lambda uri: unquote(uri.removeprefix("file://")))  # as pathlib writes them
     relative = pc.invert(pc.or_(in_s3, pc.starts_with(uris, "/")))
     below = pc.replace_substring_regex(uris, r"^\./", "")
     uris = pc.if_else(relative, pc.binary_join_element_wise(store.uri_of("x")[:-1], below, ""), uris)
     # keys of object storage are literal; local paths are listed without "..", "." and doubled slashes
     odd = pc.and_(pc.starts_with(uris, "/"), pc.match_substring_regex(uris, NOT_NORMAL))
-    made = _replaced(uris, _flags(odd), os.path.normpath)
-    return made if isinstance(made, pa.ChunkedArray) else pa.chunked_array([made])
+    return _replaced(uris, odd, os.path.normpath)
 
 
 def _require_allowed(

@@ -94,6 +94,16 @@ def test_the_order_of_the_source_does_not_matter(tracks: pa.Table, seed: int) ->
     assert shuffled.equals(make_plan(tracks, shard_tracks=5, shard_bytes=2000))
 
 
+@given(tracks=track_lists)
+@settings(deadline=None)
+def test_a_catalogue_whose_text_passes_what_one_array_holds_is_planned_the_same(tracks: pa.Table) -> None:
+    expected = make_plan(tracks, shard_tracks=5, shard_bytes=2000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "_MOST_TEXT_BYTES", 0)
+        patch.setattr(planning, "_ROWS_PER_CHUNK", 7)
+        assert make_plan(tracks, shard_tracks=5, shard_bytes=2000).equals(expected)
+
+
 def test_a_shard_has_another_name_when_its_content_changed() -> None:
     tracks = tracks_of([(f"{i}", 10, None) for i in range(20)])
     before = make_plan(tracks, shard_tracks=5, shard_bytes=10**6)["shard"].unique().to_pylist()
