@@ -1,7 +1,8 @@
 """How often a request to object storage is tried, and how long is waited in between.
 
 One policy for every request, so that no two layers multiply their attempts: the clients beneath are
-told to try once. Waits grow exponentially with full jitter (each is drawn between nothing and its
+told to try once. (aiohttp still repeats, once and at once, what a kept connection that was closed did
+not take; most of those are idle ones.) Waits grow exponentially with full jitter (each is drawn between nothing and its
 bound), so that a fleet that was thrown off together does not come back together.
 
 Environment:

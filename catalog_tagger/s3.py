@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import os
 import re
+import socket
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import nullcontext
@@ -44,11 +45,11 @@ _CODES: Final = frozenset(
     }
 )
 _NO_CONNECTION: Final = (
-    boto.EndpointConnectionError,
     boto.ConnectTimeoutError,
     boto.ProxyConnectionError,
     aiohttp.ClientConnectorError,
     ConnectionRefusedError,
+    socket.gaierror,
 )
 
 
@@ -59,7 +60,7 @@ class _UnsoundAnswerError(Exception):
 #: kinds of errors -> what was met; the first that fits
 _KINDS: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
     ((boto.ReadTimeoutError, asyncio.TimeoutError, TimeoutError), "an answer that stalled"),
-    ((boto.HTTPClientError, aiohttp.ClientError, ConnectionError), "a broken connection"),
+    ((boto.HTTPClientError, boto.ConnectionError, aiohttp.ClientError, ConnectionError), "a broken connection"),
     ((boto.IncompleteReadError, boto.ResponseStreamingError), "an answer that broke off"),
     ((boto.FlexibleChecksumError,), "an answer that fails its checksum"),
     ((_UnsoundAnswerError,), "an answer that is not what was asked for"),
@@ -291,7 +292,9 @@ def fault_of(error: BaseException) -> Fault | None:
         passes = _codes(found) & _CODES or _statuses(found) & _STATUSES
         return Fault(reason=answered(found)) if passes else None
     for cause in _causes(error):
-        if isinstance(cause, _NO_CONNECTION):
+        # aiobotocore calls it so, too, when a connection that was there is reset
+        origin = cause.kwargs.get("error") if isinstance(cause, boto.EndpointConnectionError) else cause
+        if isinstance(origin, _NO_CONNECTION):
             return Fault(reason="no connection", no_connection=True)
         for kinds, reason in _KINDS:
             if isinstance(cause, kinds):

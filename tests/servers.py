@@ -38,7 +38,7 @@ class S3Server:
 
     def files(self) -> Any:
         """A fresh client, so that no listing is remembered."""
-        return fsspec.filesystem("s3", skip_instance_cache=True)
+        return fsspec.filesystem("s3", skip_instance_cache=True, endpoint_url=self.endpoint)
 
     def make_bucket(self) -> None:
         files = self.files()
@@ -46,8 +46,12 @@ class S3Server:
             files.call_s3("create_bucket", Bucket=BUCKET)
 
     def put(self, name: str, data: bytes) -> str:
-        self.files().pipe_file(f"{BUCKET}/{name}", data)
-        return f"s3://{BUCKET}/{name}"
+        return self.put_all({name: data})[0]
+
+    def put_all(self, objects: dict[str, bytes]) -> list[str]:
+        """Objects by name, all at once; their uris."""
+        self.files().pipe({f"{BUCKET}/{name}": data for name, data in objects.items()})
+        return [f"s3://{BUCKET}/{name}" for name in objects]
 
 
 def free_port() -> int:
