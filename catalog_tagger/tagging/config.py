@@ -62,7 +62,9 @@ class TagConfig(BaseModel):
     device: Literal["auto", "cpu", "gpu"] = Field(
         default="auto", description="one GPU per actor, or CPU; auto: GPUs if the cluster has any now"
     )
-    min_actors: int = Field(default=1, ge=1, description="fewest tagging actors")
+    min_actors: int | None = Field(
+        default=None, ge=1, description="fewest tagging actors; by default one per GPU, or node, that is there now"
+    )
     max_actors: int | None = Field(default=None, ge=1, description="most tagging actors; by default one per GPU")
     decoders: int | None = Field(default=None, ge=1, description="most tracks in flight; by default one per CPU")
     ray_address: str | None = Field(

@@ -112,8 +112,9 @@ def _actors(config: TagConfig, cluster: ClusterSize, pieces: int) -> tuple[tuple
     on_gpu = config.device == "gpu" or (config.device == "auto" and cluster.size.gpus > 0)
     if config.device == "gpu" and not cluster.size.gpus and cluster.is_own:
         raise UsageError("device gpu: this machine has no GPU that Ray can see; use auto or cpu")
-    most = min(config.max_actors or (cluster.size.gpus if on_gpu else 0) or cluster.size.nodes, pieces)
-    return (min(config.min_actors, most), most), on_gpu
+    present = (cluster.size.gpus if on_gpu else 0) or cluster.size.nodes
+    most = min(config.max_actors or present, pieces)
+    return (min(config.min_actors or present, most), most), on_gpu
 
 
 def _measured() -> Size | None:

@@ -17,12 +17,14 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,21 +39,18 @@ from catalog_tagger.storage import Store  # noqa: E402
 from catalog_tagger.tables.commit import read_manifest  # noqa: E402
 from catalog_tagger.tables.views import query  # noqa: E402
 
-#: where a process dies by its own hand: which writes, and whether before or after
-WRITES = (
+#: where a process dies by its own hand: which writes of the driver, and whether before or after ...
+EARLY_WRITES = (
     "before runs/.*/lease/0001",
     "after runs/.*/lease/0001",
     "before runs/.*/plan-",
     "after runs/.*/plan-",
     "before job.json",
     "after job.json",
-    "before segments/",
-    "after segments/",
-    "before tracks/",
-    "after tracks/",
-    "before manifest.json",
-    "after manifest.json",
 )
+#: ... of the tagging actors, and of the driver at the end
+ACTOR_WRITES = ("before segments/", "after segments/", "before tracks/", "after tracks/")
+LAST_WRITES = ("before manifest.json", "after manifest.json")
 #: which processes are killed from outside, by what their command line holds
 PROCESSES = {
     "actor": "ray::MapWorker",
@@ -146,14 +145,15 @@ class Soak:
     def total(self) -> int:
         return sum(self.kills.values())
 
-    def start(self, run_id: str, *, deadly: str | None = None, address: str | None = None) -> subprocess.Popen[bytes]:
-        """A driver on a run; with `deadly`, one of its processes will kill itself at a write."""
-        token = self.folder / "kill-at"
-        token.unlink(missing_ok=True)
-        if deadly is not None:
-            token.write_text(deadly)
+    def start(self, run_id: str, *, deadly: Sequence[str] = (), address: str | None = None) -> subprocess.Popen[bytes]:
+        """A driver on a run; for each of `deadly`, one of its processes will kill itself at a write."""
+        tokens = self.folder / "kill-at"
+        shutil.rmtree(tokens, ignore_errors=True)
+        tokens.mkdir()
+        for number, line in enumerate(deadly):
+            (tokens / str(number)).write_text(line)
         environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-        environment |= {"PYTHONPATH": str(HERE / "hook"), "SOAK_KILL": str(token), "OMP_NUM_THREADS": "1"}
+        environment |= {"PYTHONPATH": str(HERE / "hook"), "SOAK_KILL": str(tokens), "OMP_NUM_THREADS": "1"}
         program = [sys.executable, "-c", "from catalog_tagger.cli.main import main; main()"]
         command = [*program, "tag", str(self.source), "-w", str(self.folder / run_id), "--run-id", "r", "--json"]
         command += ["--shard-tracks", str(self.shard_tracks)]
@@ -178,13 +178,12 @@ class Soak:
         if code not in (0, 3):
             raise Failed(f"run {run_id}: an undisturbed driver ended with {code}; see {self.folder}/drivers.log")
 
-    def die_at_write(self, run_id: str, deadly: str) -> None:
-        """One sitting that a process ends at a write: the driver ends, or an actor is replaced."""
-        before = (self.folder / run_id / "runs/r/manifest.json").exists()
-        driver = self.start(run_id, deadly=deadly)
-        self.wait(driver)
-        if not before and not (self.folder / "kill-at").exists():
-            self.kills[f"process {deadly}"] += 1
+    def die_at_writes(self, run_id: str, *deadly: str) -> None:
+        """One sitting in which processes end at writes: an actor is replaced, and a driver is the end."""
+        self.wait(self.start(run_id, deadly=deadly))
+        for number, line in enumerate(deadly):
+            if not (self.folder / "kill-at" / str(number)).exists():
+                self.kills[f"process {line}"] += 1
 
     def kill_processes(self, run_id: str, kinds: list[str]) -> None:
         """One sitting in which processes are killed while it works, in this order."""
@@ -325,24 +324,14 @@ def soak_through(soak: Soak, *, kills: int, nodes: int) -> None:
     soak.finish("undisturbed")
     if nodes:
         with_cluster(soak, "nodes", losses=nodes)
-    writes: list[str] = []
     number = 0
     while soak.total < kills:
         run_id, number = f"disturbed-{number}", number + 1
-        steps: list[str | list[str]] = [*sittings_of(soak.rng)]
-        for _ in range(4):
-            writes = writes or soak.rng.sample(WRITES, len(WRITES))
-            steps.append(writes.pop())
-        soak.rng.shuffle(steps)
-        early = [step for step in steps if isinstance(step, str) and "manifest" not in step]
-        late = [step for step in steps if isinstance(step, str) and "manifest" in step]
-        for step in [*early, *(step for step in steps if isinstance(step, list)), *late]:
-            if soak.total >= kills:
-                break
-            if isinstance(step, str):
-                soak.die_at_write(run_id, step)
-            else:
-                soak.kill_processes(run_id, step)
+        for deadly in soak.rng.sample(EARLY_WRITES, 3):
+            soak.die_at_writes(run_id, deadly)
+        for kinds in soak.rng.sample(sittings_of(soak.rng), 4):
+            soak.kill_processes(run_id, kinds)
+        soak.die_at_writes(run_id, *soak.rng.sample(ACTOR_WRITES, 2), LAST_WRITES[number % 2])
         soak.finish(run_id)
         soak.compare(run_id)
         print(f"{run_id}: the same; {soak.total} kills in {soak.sittings} sittings so far", flush=True)

@@ -23,11 +23,10 @@ def soak(bundle: str, tmp_path_factory: pytest.TempPathFactory) -> Soak:
 
 
 def test_a_run_that_is_killed_at_every_stage_ends_with_the_rows_of_one_in_peace(soak: Soak) -> None:
-    for deadly in ("after runs/.*/plan-", "after job.json", "before tracks/"):
-        soak.die_at_write("w", deadly)
+    soak.die_at_writes("w", "after runs/.*/plan-")
+    soak.die_at_writes("w", "after job.json")
     soak.kill_processes("w", ["decoder", "actor", "board", "driver"])
-    soak.die_at_write("w", "before manifest.json")
-    soak.die_at_write("w", "after manifest.json")
+    soak.die_at_writes("w", "after segments/", "before manifest.json")
     print(f"{soak.total} kills: {dict(soak.kills)}")
     assert soak.kills["process after job.json"] == soak.kills["process before manifest.json"] == 1
     assert soak.total >= 6

@@ -1,7 +1,8 @@
-"""Kills its own process at one write of the product, once; found by every process through PYTHONPATH.
+"""Kills its own process at a write of the product; found by every process through PYTHONPATH.
 
-``SOAK_KILL`` names a file with one line, ``before|after <regular expression>``. The first process that is
-about to store a name that matches, or has just stored it, removes the file and dies of SIGKILL.
+``SOAK_KILL`` names a folder of files with one line each, ``before|after <regular expression>``. The first
+process that is about to store a name that matches, or has just stored it, removes the file and dies of
+SIGKILL.
 """
 
 import importlib.abc
@@ -16,29 +17,22 @@ from types import ModuleType
 from typing import Any
 
 
-def _due(name: str, when: str) -> bool:
-    try:
-        wanted, pattern = Path(os.environ["SOAK_KILL"]).read_text().split(maxsplit=1)
-    except (KeyError, OSError, ValueError):
-        return False
-    return wanted == when and re.search(pattern.strip(), name) is not None
-
-
-def _die() -> None:
-    try:
-        Path(os.environ["SOAK_KILL"]).unlink()
-    except FileNotFoundError:
-        return  # another process was first
-    os.kill(os.getpid(), signal.SIGKILL)
+def _die_if_due(name: str, when: str) -> None:
+    for token in sorted(Path(os.environ["SOAK_KILL"]).glob("*")):
+        try:
+            wanted, pattern = token.read_text().split(maxsplit=1)
+            if wanted == when and re.search(pattern.strip(), name):
+                token.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+        except FileNotFoundError:
+            continue  # another process was first
 
 
 def _deadly(method: Any) -> Any:
     def store(self: Any, name: str, data: Any) -> Any:
-        if _due(name, "before"):
-            _die()
+        _die_if_due(name, "before")
         answer = method(self, name, data)
-        if _due(name, "after"):
-            _die()
+        _die_if_due(name, "after")
         return answer
 
     return store
