@@ -7,7 +7,8 @@ judged by what the headers themselves promise:
 - MP3: FFmpeg's figure where the first frame carries a Xing, Info or VBRI header; unknown where it does
   not, or where more bytes follow than it counts (files end to end, a large tag), since FFmpeg guesses then;
 - raw AAC (ADTS): unknown;
-- WAV: size of the data chunk over the byte rate; unknown where a live recording left it open;
+- WAV: size of the data chunk in blocks of the format; unknown where a live recording left it open. The byte rate
+  that stands beside is what an encoder was asked for, and may lie;
 - WMA: play duration less preroll of its file properties; unknown in a broadcast. FFmpeg's own figure is
   made from the bytes that are there;
 - all others: FFmpeg's figure. Ogg and W64 files that were cut short announce only what is left.
@@ -16,8 +17,12 @@ judged by what the headers themselves promise:
 from __future__ import annotations
 
 import io
+import struct
 from typing import IO, Final
 
+#: PCM, floating point, A-law, mu-law, and the extensible form, which says more after these fields
+_PCM_TAGS: Final = (0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE)
+_ADPCM_TAGS: Final = (0x0002, 0x0011)
 _ASF_FILE_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
@@ -71,19 +76,30 @@ def _has_frame_count(file: IO[bytes]) -> bool:
 def _riff_seconds(file: IO[bytes]) -> float | None:
     """Duration by the fmt and data chunks of a RIFF file; None where they leave it open."""
     file.seek(12)
-    byte_rate = 0
+    bytes_per_s = 0.0
     for _ in range(64):
         head = file.read(8)
         if len(head) < 8:
             return None
         size = int.from_bytes(head[4:], "little")
         if head[:4] == b"data":
-            return size / byte_rate if byte_rate and 0 < size < 2**32 - 2**16 else None
+            return size / bytes_per_s if bytes_per_s and 0 < size < 2**32 - 2**16 else None
+        start = file.tell()
         if head[:4] == b"fmt ":
-            byte_rate = int.from_bytes(file.read(12)[8:], "little")
-            file.seek(-12, io.SEEK_CUR)
-        file.seek(size + size % 2, io.SEEK_CUR)
+            bytes_per_s = _bytes_per_s(file.read(min(size, 20)))
+        file.seek(start + size + size % 2)
     return None
+
+
+def _bytes_per_s(layout: bytes) -> float:
+    """Bytes of a second by the start of a fmt chunk; 0 where it does not say."""
+    if len(layout) < 16:
+        return 0.0
+    tag, _, rate_hz, byte_rate, align, _ = struct.unpack("<HHIIHH", layout[:16])
+    if tag in _ADPCM_TAGS:
+        samples = int.from_bytes(layout[18:20], "little")  # of a block
+        return float(rate_hz * align / samples) if samples else 0.0
+    return float(rate_hz * align if tag in _PCM_TAGS else byte_rate)
 
 
 def _asf_seconds(file: IO[bytes]) -> float | None:
