@@ -79,6 +79,11 @@ class TagConfig(BaseModel):
             return value
         return os.path.abspath(os.path.expanduser(value.removeprefix("file://")))  # noqa: PTH100, PTH111 - keeps patterns
 
+    @field_validator("roots")
+    @classmethod
+    def _are_absolute(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(cls._is_absolute(root) for root in value)
+
     @field_validator("run_id")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
