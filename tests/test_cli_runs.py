@@ -129,8 +129,9 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(
     assert "Traceback" not in stderr, stderr
     assert stdout == ""
     hint = stderr.strip().splitlines()[-1].strip()
-    assert hint.startswith(f"catalog-tagger tag {source} --warehouse {warehouse} --run-id r --shard-tracks=1")
-    assert f"--bundle={bundle}" in hint
+    assert hint.startswith(
+        f"catalog-tagger tag {source} --warehouse {warehouse} --run-id r --bundle={bundle} --shard-tracks=1"
+    )
     finished = {path: path.stat().st_mtime_ns for path in tracks.glob("*.parquet")}
     assert 0 < len(finished) < 8
     assert not (warehouse / "runs/r/manifest.json").exists()

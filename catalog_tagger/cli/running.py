@@ -51,9 +51,7 @@ def configured(options: dict[str, Any]) -> dict[str, Any]:
     """Those of the options above that configure the job; what was not given is None."""
     if (options["nodes"] or options["cpus"]) and not options["dry_run"]:
         raise click.UsageError("--nodes and --cpus ask what a run would take; add --dry-run")
-    return {name: value or None for name, value in options.items() if name not in _OF_THE_CALL} | {
-        "cost_per_hour": options["cost_per_hour"]
-    }
+    return {name: None if value == () else value for name, value in options.items() if name not in _OF_THE_CALL}
 
 
 def run_or_estimate(ctx: click.Context, config: TagConfig, *, words: list[str], tracks: pa.Table | None = None) -> None:
@@ -95,7 +93,8 @@ def _given(ctx: click.Context) -> list[str]:
     for parameter in ctx.command.params:
         name = parameter.name or ""
         value = ctx.params.get(name)
-        if isinstance(parameter, click.Argument) or name in {*_OF_THE_CALL, "warehouse", "run_id"} or not value:
+        named = isinstance(parameter, click.Argument) or name in {*_OF_THE_CALL, "warehouse", "run_id"}
+        if named or value is None:
             continue
         values = value if isinstance(value, tuple) else (value,)
         given += [f"{parameter.opts[0]}={item}" for item in values]

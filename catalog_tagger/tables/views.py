@@ -46,6 +46,8 @@ _RUNS: Final = pa.schema(
         ("segments", pa.int64()),
         ("audio_s", pa.float64()),
         ("wall_s", pa.float64()),
+        ("removed", pa.int64()),
+        ("size_bytes", pa.int64()),
     ]
 )
 

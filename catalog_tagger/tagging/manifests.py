@@ -154,10 +154,10 @@ def _absolute(given: pa.ChunkedArray, store: Store, *, source: str) -> pa.Chunke
     in_s3 = pc.starts_with(given, "s3://")
     as_file = pc.starts_with(given, "file://")
     foreign = pc.and_not(pc.match_substring(given, "://"), pc.or_(in_s3, as_file))
-    bad = pc.index(pc.or_(foreign, pc.match_substring(given, "\x00")), True).as_py()
+    uris = _replaced(given, as_file, lambda uri: unquote(uri.removeprefix("file://")))  # as pathlib writes them
+    bad = pc.index(pc.or_(foreign, pc.match_substring(uris, "\x00")), True).as_py()
     if bad >= 0:
         raise UsageError(f"{source}: row {bad + 1}: uri {given[bad].as_py()!r} is neither a path nor s3://bucket/key")
-    uris = _replaced(given, as_file, lambda uri: unquote(uri.removeprefix("file://")))  # as pathlib writes them
     relative = pc.invert(pc.or_(in_s3, pc.starts_with(uris, "/")))
     below = pc.replace_substring_regex(uris, r"^\./", "")
     uris = pc.if_else(relative, pc.binary_join_element_wise(store.uri_of("x")[:-1], below, ""), uris)

@@ -90,8 +90,9 @@ def test_current_is_the_greatest_by_time_then_run(
 def test_the_runs_view_accounts_for_every_run(store: Store) -> None:
     put_run(store, "a", [track_row(name, run_id="a", minute=0) for name in "xyz"], segments=4)
     assert rows(
-        store, "SELECT run_id, source, bundles, tracks, tagged, quarantined, up_to_date, segments, wall_s FROM runs"
-    ) == [("a", "/audio", ["m@1"], 3, 3, 0, 3, 12, 2.0)]
+        store,
+        "SELECT run_id, source, bundles, tracks, tagged, quarantined, up_to_date, segments, wall_s, removed FROM runs",
+    ) == [("a", "/audio", ["m@1"], 3, 3, 0, 3, 12, 2.0, 0)]
 
 
 def test_a_warehouse_with_an_unfinished_run_alone_is_empty_and_not_an_error(store: Store) -> None:

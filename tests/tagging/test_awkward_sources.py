@@ -64,7 +64,7 @@ def test_a_damaged_header_inside_a_tar_loses_nothing_in_silence(tmp_path: Path) 
     ]
 
 
-@pytest.mark.parametrize("uri", ["http://host/x.mp3", "gs://bucket/x.mp3", "x\x00.mp3"])
+@pytest.mark.parametrize("uri", ["http://host/x.mp3", "gs://bucket/x.mp3", "x\x00.mp3", "file:///x%00.mp3"])
 def test_uris_that_no_store_serves_are_refused_with_their_row(uri: str, tmp_path: Path) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text(f"track_id,uri\na,a.mp3\nb,{uri}\n")

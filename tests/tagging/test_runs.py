@@ -17,6 +17,8 @@ from catalog_tagger.errors import StorageError, UsageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import Session, commit_run
 from catalog_tagger.tables.lease import Lease
+from catalog_tagger.tagging.config import make_config
+from catalog_tagger.tagging.estimate import plan_only
 from catalog_tagger.tagging.plan import make_plan, write_plan
 from catalog_tagger.tagging.runs import RunSummary, list_runs, machine_seconds
 from catalog_tagger.tagging.track_list import TRACK_LIST
@@ -116,6 +118,23 @@ def test_an_unfinished_run_is_told_by_what_it_has_finished(store: Store) -> None
     assert run.audio_s == pytest.approx(4 * 2 * 5.0)
     assert run.machine_s == pytest.approx(2 * 1800)
     assert run.cost == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("finished", "left"), [(0, 6), (2, 2), (3, 0)])
+def test_a_dry_run_of_an_unfinished_run_is_about_what_is_left(
+    finished: int, left: int, store: Store, bundle: str
+) -> None:
+    begin(store, "r", tracks=6, finished=finished)
+    planned = plan_only(make_config(source="/audio", warehouse=store.root, run_id="r", bundles=(bundle,)))
+    assert (planned.tracks, planned.shards, planned.up_to_date) == (left, left // 2, 6 - left)
+    assert planned.size_bytes == 10 * left
+
+
+def test_a_dry_run_of_a_finished_run_has_nothing_to_do(store: Store, bundle: str) -> None:
+    files = put_shard(store, run_id="r", shard="s", rows=[track_row("x", run_id="r", minute=0)])
+    commit_run(store, manifest_of("r", files))
+    planned = plan_only(make_config(source="/audio", warehouse=store.root, run_id="r", bundles=(bundle,)))
+    assert (planned.tracks, planned.up_to_date, planned.wall_s) == (0, 1, 0.0)
 
 
 def test_a_file_of_another_plan_is_not_counted(store: Store) -> None:
