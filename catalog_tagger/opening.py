@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import time
 from typing import IO, Any, Final
@@ -36,6 +37,8 @@ MOST_CPU_S: Final = 10.0
 
 _READ_BYTES: Final = 1 << 16
 _MOST_TAGS: Final = 16
+#: beyond a file's end a 32-bit length may lead, and every store takes it
+_FARTHEST_BEYOND: Final = 2**32
 
 
 def open_container(file: IO[bytes], *, size_bytes: int) -> tuple[Any, Any]:
@@ -51,7 +54,7 @@ def open_container(file: IO[bytes], *, size_bytes: int) -> tuple[Any, Any]:
     """
     if size_bytes == 0:
         raise AudioError("empty", "the file has no bytes")
-    view = _View(file, start=_end_of_tags(file, size_bytes))
+    view = _View(file, start=_end_of_tags(file, size_bytes), size_bytes=size_bytes)
     # protocol_whitelist must name something to be honoured; no protocol has this name
     options = {
         "format_whitelist": ",".join(CONTAINERS),
@@ -112,8 +115,8 @@ def _end_of_tags(file: IO[bytes], size_bytes: int) -> int:
 class _View:
     """A file from a point on, as FFmpeg sees it; while it is being opened it can be read only for so long."""
 
-    def __init__(self, file: IO[bytes], *, start: int) -> None:
-        self._file, self._start = file, start
+    def __init__(self, file: IO[bytes], *, start: int, size_bytes: int) -> None:
+        self._file, self._start, self._size = file, start, size_bytes
         self._since_s = time.thread_time()
         self.opened = False
         file.seek(start)
@@ -124,7 +127,12 @@ class _View:
         return self._file.read(size)
 
     def seek(self, to: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(to + self._start if whence == io.SEEK_SET else to, whence) - self._start
+        target = to + self._start
+        if whence != io.SEEK_SET:
+            target = to + (self._size if whence == io.SEEK_END else self._file.tell())
+        if not self._start <= target <= self._size + _FARTHEST_BEYOND:
+            return -errno.EINVAL  # damaged offsets lead anywhere; raising would blame the store
+        return self._file.seek(target) - self._start
 
     def tell(self) -> int:
         return self._file.tell() - self._start
