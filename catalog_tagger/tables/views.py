@@ -13,11 +13,13 @@ Only files listed in a run's ``manifest.json`` are read, so a run in progress is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from catalog_tagger.errors import StorageError, UsageError
 from catalog_tagger.storage import Store
@@ -31,6 +33,8 @@ CURRENT_TRACKS_SQL: Final = (
 )
 CURRENT_SEGMENTS_SQL: Final = "SELECT s.* FROM segments_history s SEMI JOIN tracks t USING (track_id, run_id)"
 CURRENT_SQL: Final = {"tracks": CURRENT_TRACKS_SQL, "segments": CURRENT_SEGMENTS_SQL}
+
+_FETCHERS: Final = 16
 
 _RUNS: Final = pa.schema(
     [
@@ -52,13 +56,18 @@ _RUNS: Final = pa.schema(
 )
 
 
-def connect(warehouse: Store, *, tables: Iterable[str] = tuple(TABLES)) -> duckdb.DuckDBPyConnection:
+def connect(
+    warehouse: Store, *, tables: Iterable[str] = tuple(TABLES), columns: Sequence[str] | None = None
+) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the views above.
 
     Parameters
     ----------
     tables
         Only these; others have no view. Opening a table reads the footer of each of its files.
+    columns
+        All that will be asked for. From object storage they are then fetched at once, many files at a time,
+        and held in memory: DuckDB asks for one small piece of a file after the other.
 
     Raises
     ------
@@ -75,10 +84,13 @@ def connect(warehouse: Store, *, tables: Iterable[str] = tuple(TABLES)) -> duckd
     if not warehouse.is_local:
         connection.register_filesystem(warehouse.fs)
     for table in tables:
-        files = [warehouse.uri_of(entry.name) for run in runs for entry in run.files if entry.table == table]
+        files = [entry.name for run in runs for entry in run.files if entry.table == table]
         try:
-            _create_history(connection, table, files)
-        except duckdb.Error as error:
+            if columns is None or warehouse.is_local or not files:
+                _create_history(connection, table, [warehouse.uri_of(name) for name in files])
+            else:
+                connection.register(f"{table}_history", _fetched(warehouse, table, files, columns))
+        except (duckdb.Error, pa.ArrowException, FileNotFoundError) as error:
             reason = str(error).splitlines()[0]
             raise StorageError(f"{warehouse.uri}: a committed file cannot be read ({reason}); restore it") from error
         connection.execute(f"CREATE VIEW {table} AS {CURRENT_SQL[table]}")
@@ -96,6 +108,21 @@ def _create_history(connection: duckdb.DuckDBPyConnection, table: str, files: li
     kinds = dict(zip(empty.columns, empty.types, strict=True))
     later = [f'NULL::{kind} AS "{column}"' for column, kind in kinds.items() if column not in rows.columns]
     rows.project(", ".join(["*", *later])).create_view(f"{table}_history")
+
+
+def _fetched(warehouse: Store, table: str, files: Sequence[str], columns: Sequence[str]) -> pa.Table:
+    """Some columns of a table's files; those that a file does not have yet are null."""
+    schema = pa.schema([TABLES[table].field(column) for column in columns])
+
+    def fetch(name: str) -> pa.Table:
+        file = pq.ParquetFile(pa.BufferReader(warehouse.read(name)))
+        has = [column for column in columns if column in file.schema_arrow.names]
+        rows = file.read(columns=has)
+        values = [rows[field.name] if field.name in has else pa.nulls(len(rows), field.type) for field in schema]
+        return pa.table(values, names=list(columns)).cast(schema)
+
+    with ThreadPoolExecutor(_FETCHERS, thread_name_prefix="table") as pool:
+        return pa.concat_tables(pool.map(fetch, files))
 
 
 def query(warehouse: Store, sql: str) -> pa.Table:

@@ -28,6 +28,9 @@ ALL_CODES: Final = "all"
 #: the manifest of a run that plans quarantined rows again; it is no source that lists a catalogue
 RETRY_MANIFEST: Final = "retry.parquet"
 
+_COLUMNS: Final = (
+    *("track_id", "run_id", "status", "error_code", "uri", "audio_etag", "bundles", "tagged_at", "attempts"),
+)
 #: once, since "current" is a sort of the whole history
 _CURRENT_SQL: Final = """
     CREATE TEMP TABLE held AS
@@ -93,7 +96,7 @@ def select_changed(
         return Selection(
             todo=tracks.append_column(PLAN.field("attempts"), none), up_to_date=0, removed=REMOVED.empty_table()
         )
-    with connect(warehouse, tables=("tracks",)) as connection:
+    with connect(warehouse, tables=("tracks",), columns=_COLUMNS) as connection:
         connection.execute("SET arrow_large_buffer_size = true")  # a column's text may pass 2 GB
         connection.execute(_CURRENT_SQL, {"bundles": "\n".join(bundle_ids)})
         held: pa.Table = connection.sql("SELECT * EXCLUDE (run_id) FROM held WHERE same_bundles").to_arrow_table()

@@ -52,6 +52,7 @@ START_S: Final = 10.0
 _ENOUGH_S: Final = 60.0
 _NEWEST_RUNS: Final = 20
 
+_LENGTH_COLUMNS: Final = ("track_id", "run_id", "status", "uri", "size_bytes", "duration_s", "tagged_at")
 _LENGTHS_SQL: Final = r"""
     SELECT lower(regexp_extract(uri, '\.([^./]*)$', 1)) AS extension, sum(size_bytes) / sum(duration_s) AS bytes_per_s
     FROM tracks WHERE status = 'tagged' AND size_bytes > 0 AND duration_s > 0 GROUP BY 1"""
@@ -248,7 +249,7 @@ def measured_rates(warehouse: Store) -> Rates:
     own = Rates(bytes_per_s={}, cpus=os.cpu_count() or 1)
     if not runs:
         return own
-    with connect(warehouse, tables=("tracks",)) as connection:
+    with connect(warehouse, tables=("tracks",), columns=_LENGTH_COLUMNS) as connection:
         lengths = dict(connection.execute(_LENGTHS_SQL).fetchall())
     rate, used = measured_rate(runs)
     last = used[-1].sessions[-1] if used else None

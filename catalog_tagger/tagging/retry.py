@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,7 +26,8 @@ from catalog_tagger.tables.views import connect
 from catalog_tagger.tagging.changes import RETRY_MANIFEST, codes_of
 from catalog_tagger.tagging.manifests import tracks_of_rows
 
-_SQL = """
+_COLUMNS: Final = ("track_id", "run_id", "status", "error_code", "uri", "tagged_at")
+_SQL: Final = """
     SELECT track_id, uri FROM tracks WHERE status = 'quarantined' AND list_contains($codes, error_code)
     ORDER BY track_id"""
 
@@ -58,7 +60,7 @@ class RetryManifest:
                 return cls(run_id=run_id, rows=pq.read_table(file))
         except FileNotFoundError:
             pass
-        with connect(warehouse, tables=("tracks",)) as connection:
+        with connect(warehouse, tables=("tracks",), columns=_COLUMNS) as connection:
             return cls(run_id=run_id, rows=connection.sql(_SQL, params={"codes": wanted}).to_arrow_table())
 
     def write(self, warehouse: Store) -> None:

@@ -1,16 +1,19 @@
 """What a run has to do beside what the warehouse holds: real warehouses of several runs."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from servers import BUCKET, S3Server
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tables"))
 from warehouse import manifest_of, put_shard, track_row
 
-from catalog_tagger.errors import QUARANTINE_CODES, UsageError
+from catalog_tagger.errors import QUARANTINE_CODES, StorageError, UsageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import commit_run
 from catalog_tagger.tagging.changes import PASSING, REMOVED, Selection, select_changed
@@ -138,6 +141,40 @@ def test_failed_attempts_at_the_same_audio_are_counted_on(row: dict[str, object]
     assert selected(store, listed("x")).todo["attempts"].to_pylist() == [attempts]
 
 
+# --- warehouses in object storage ------------------------------------------------------------------
+
+
+def test_a_warehouse_in_a_bucket_is_read_the_same(s3: S3Server, tmp_path: Path) -> None:
+    """There the rows are fetched by the planner itself, not by DuckDB."""
+    tracks = listed("x", "old", "broken", "new")
+    found = []
+    for store in (Store(f"s3://{BUCKET}/{tmp_path.name}"), Store(tmp_path / "w")):
+        commit(store, "a", held("x", audio_etag="old"), held("gone"), broken("old", "unreadable"), minute=1)
+        commit(store, "b", held("x"), broken("broken", "not_audio", attempts=4), minute=2)
+        (name,) = store.children("tracks/run_id=a")
+        kept = pq.read_table(pa.BufferReader(store.read(f"tracks/run_id=a/{name}"))).drop_columns("attempts")
+        buffer = io.BytesIO()
+        pq.write_table(kept, buffer)
+        store.write(f"tracks/run_id=a/{name}", buffer.getvalue())
+        found.append(selected(store, tracks, source="/audio", retry=["not_audio"]))
+    assert found[0].todo.equals(found[1].todo)
+    assert found[0].todo.select(["track_id", "attempts"]).to_pylist() == [
+        {"track_id": "old", "attempts": 1},
+        {"track_id": "broken", "attempts": 4},
+        {"track_id": "new", "attempts": 0},
+    ]
+    assert [one.up_to_date for one in found] == [1, 1]
+    assert [one.removed["track_id"].to_pylist() for one in found] == [["gone"], ["gone"]]
+
+
+def test_a_lost_file_in_a_bucket_is_one_error(s3: S3Server, tmp_path: Path) -> None:
+    store = Store(f"s3://{BUCKET}/{tmp_path.name}")
+    commit(store, "a", held("x"))
+    store.fs.rm(store.path("tracks/run_id=a/000000-x.parquet"))
+    with pytest.raises(StorageError, match="a committed file cannot be read"):
+        selected(store, listed("x"))
+
+
 # --- removed tracks --------------------------------------------------------------------------------
 
 
@@ -170,8 +207,6 @@ def test_a_track_planned_again_by_hand_stays_of_its_catalogue(store: Store) -> N
 
 def test_tracks_with_a_row_from_before_a_column_was_added_are_read(store: Store) -> None:
     """Files of an older version have no column `attempts`."""
-    import pyarrow.parquet as pq
-
     commit(store, "r", broken("x", "unreadable"))
     (path,) = Path(store.root).glob("tracks/run_id=r/*.parquet")
     pq.write_table(pq.read_table(path).drop_columns("attempts"), path)
