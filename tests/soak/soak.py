@@ -34,6 +34,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from audio_files import glide, wav_bytes, write  # noqa: E402
+from processes import command_line, descendants  # noqa: E402
 
 from catalog_tagger.storage import Store  # noqa: E402
 from catalog_tagger.tables.commit import read_manifest  # noqa: E402
@@ -88,38 +89,6 @@ def make_catalogue(folder: Path, *, tracks: int, seed: int) -> Path:
         else:
             (folder / f"{i:03d}.mp3").write_bytes(data * int(rng.integers(1, 30)))
     return folder
-
-
-def parents() -> dict[int, int]:
-    """Process -> its parent."""
-    found = {}
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            try:
-                found[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, IndexError):
-                continue
-    return found
-
-
-def descendants(root: int) -> list[int]:
-    """All processes below one."""
-    parent = parents()
-    below: list[int] = []
-    for pid in parent:
-        at = pid
-        while at in parent and at != root:
-            at = parent[at]
-        if at == root and pid != root:
-            below.append(pid)
-    return below
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\x00", b" ").decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def kill(pid: int) -> bool:
