@@ -214,7 +214,10 @@ def _require_free(store: Store, run_id: str, number: int) -> None:
         if time.monotonic() >= deadline:
             return
         time.sleep(1.0)
-        if _read(store, run_id, number).beat != first.beat:
+        now = _read(store, run_id, number)
+        if now.ended:
+            return
+        if now.beat != first.beat:
             raise RunError(
                 f"run {run_id} is being worked on by {first.session.driver}; "
                 f"let it end, or stop that process and start again"

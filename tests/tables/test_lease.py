@@ -85,6 +85,18 @@ def test_a_driver_of_another_machine_that_beats_is_let_work(tmp_path: Path, monk
     timer.join()
 
 
+def test_a_driver_that_ends_while_another_waits_leaves_it_the_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with hold(store, "r"):
+        pass
+    rewrite(store, 1, machine="elsewhere/1/2", ended=False)
+    timer = threading.Timer(1.5, rewrite, args=(store, 1), kwargs={"beat": 99, "ended": True})
+    timer.start()
+    with hold(store, "r"):
+        assert len(read_leases(store, "r")) == 2
+    timer.join()
+
+
 def test_a_driver_that_lost_its_run_is_stopped(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with hold(store, "r") as held:
