@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from servers import BUCKET, S3Server
 
 from catalog_tagger.storage import ObjectInfo, Store
 from catalog_tagger.tagging.sources import list_tracks
@@ -75,6 +76,17 @@ def test_bytes_that_are_no_tar_are_one_row_that_says_so(data: bytes, tmp_path: P
     (own,) = put(tmp_path / "s.tar", data)
     assert own["track_id"] == "s.tar"
     assert own["fault"].startswith("not a tar file: ")
+
+
+@pytest.mark.parametrize("cut", [0, 100, 700, 1536, 1536 + 512 + 100, 1536 + 512 + 710, 20_000])
+def test_a_tar_in_a_bucket_is_read_as_one_on_a_disk(cut: int, s3: S3Server, tmp_path: Path) -> None:
+    data = tar_bytes()[:cut]
+    on_disk = put(tmp_path / "s.tar", data)
+    place = f"s3://{BUCKET}/{tmp_path.name}"
+    Store(place).write("s.tar", data)
+    in_bucket = list_tracks(f"{place}/s.tar").to_pylist()
+    for name in ("track_id", "size_bytes", "offset", "fault"):
+        assert [row[name] for row in in_bucket] == [row[name] for row in on_disk]
 
 
 def test_damage_in_one_tar_leaves_its_neighbours_alone(tmp_path: Path) -> None:
