@@ -108,11 +108,17 @@ class Soak:
     shard_tracks: int = 4
     kills: Counter[str] = field(default_factory=Counter)
     sittings: int = 0
+    reads: int = 0
+    """Times that a reader looked at a run that was being worked on."""
     run_ids: list[str] = field(default_factory=list)
 
     @property
     def total(self) -> int:
         return sum(self.kills.values())
+
+    @property
+    def tracks(self) -> int:
+        return sum(path.is_file() for path in self.source.iterdir())
 
     def start(self, run_id: str, *, deadly: Sequence[str] = (), address: str | None = None) -> subprocess.Popen[bytes]:
         """A driver on a run; for each of `deadly`, one of its processes will kill itself at a write."""
@@ -132,24 +138,37 @@ class Soak:
         log = (self.folder / "drivers.log").open("ab")
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log)
 
-    def wait(self, driver: subprocess.Popen[bytes]) -> int:
-        """The driver's end; one that does not come is a failure."""
-        try:
-            return driver.wait(timeout=PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            for pid in [driver.pid, *descendants(driver.pid)]:
-                kill(pid)
-            raise Failed(f"a driver hung for {PATIENCE_S:.0f} s, after {dict(self.kills)}") from None
+    def wait(self, driver: subprocess.Popen[bytes], run_id: str) -> int:
+        """The driver's end; one that does not come is a failure. Readers look in meanwhile."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (code := driver.poll()) is None:
+            self._read(run_id)
+            if time.monotonic() > deadline:
+                for pid in [driver.pid, *descendants(driver.pid)]:
+                    kill(pid)
+                raise Failed(f"a driver hung for {PATIENCE_S:.0f} s, after {dict(self.kills)}")
+            time.sleep(0.5)
+        self._read(run_id)
+        return code
+
+    def _read(self, run_id: str) -> None:
+        """A reader sees nothing of a run, or all of it."""
+        committed = (self.folder / run_id / "runs/r/manifest.json").exists()
+        if (self.folder / run_id / "runs").exists():
+            (row,) = query(Store(self.folder / run_id), "SELECT count(*) AS n FROM tracks_history").to_pylist()
+            self.reads += 1
+            if row["n"] not in ({self.tracks} if committed else {0, self.tracks}):
+                raise Failed(f"{run_id}: a reader saw {row['n']} of {self.tracks} rows")
 
     def finish(self, run_id: str) -> None:
         """Run until committed, in peace."""
-        code = self.wait(self.start(run_id))
+        code = self.wait(self.start(run_id), run_id)
         if code not in (0, 3):
             raise Failed(f"run {run_id}: an undisturbed driver ended with {code}; see {self.folder}/drivers.log")
 
     def die_at_writes(self, run_id: str, *deadly: str) -> None:
         """One sitting in which processes end at writes: an actor is replaced, and a driver is the end."""
-        self.wait(self.start(run_id, deadly=deadly))
+        self.wait(self.start(run_id, deadly=deadly), run_id)
         for number, line in enumerate(deadly):
             if not (self.folder / "kill-at" / str(number)).exists():
                 self.kills[f"process {line}"] += 1
@@ -161,7 +180,7 @@ class Soak:
             for kind in kinds:
                 if not self.kill_one(driver, kind, driver.pid):
                     break
-            self.wait(driver)
+            self.wait(driver, run_id)
         finally:
             kill(driver.pid)
 
@@ -262,7 +281,7 @@ def with_cluster(soak: Soak, run_id: str, *, losses: int) -> None:
                 time.sleep(0.1)
             (soak.folder / "lost").unlink(missing_ok=True)
             soak.kills["whole node"] += 1
-        code = soak.wait(driver)
+        code = soak.wait(driver, run_id)
         if code not in (0, 3):
             raise Failed(f"{run_id}: the driver ended with {code} when a node was lost")
     finally:
@@ -332,6 +351,7 @@ def main() -> int:
             "total": soak.total,
             "sittings": soak.sittings,
             "runs": len(soak.run_ids),
+            "reads": soak.reads,
             "tracks": arguments.tracks,
             "seed": arguments.seed,
             "wall_s": round(time.monotonic() - started),
@@ -340,7 +360,8 @@ def main() -> int:
         print(f"{count:4d}  {kind}")
     print(
         f"{soak.total} kills in {soak.sittings} sittings of {len(soak.run_ids)} runs over {arguments.tracks} tracks: "
-        f"every run ended with exactly the rows of the undisturbed one ({figures['wall_s']} s)"
+        f"every run ended with exactly the rows of the undisturbed one, "
+        f"and {soak.reads} looks in between saw none or all of them ({figures['wall_s']} s)"
     )
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1))
