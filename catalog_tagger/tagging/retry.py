@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from catalog_tagger.errors import UsageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import run_folder
 from catalog_tagger.tables.views import connect
@@ -52,14 +53,15 @@ class RetryManifest:
         Raises
         ------
         UsageError
-            There is no warehouse at that place, or a code is unknown.
+            There is no warehouse at that place, a code is unknown, or the run is one of another kind.
         """
         wanted = codes_of(codes)
         try:
             with warehouse.open(f"{run_folder(run_id)}/{RETRY_MANIFEST}") as file:
                 return cls(run_id=run_id, rows=pq.read_table(file))
         except FileNotFoundError:
-            pass
+            if warehouse.exists(f"{run_folder(run_id)}/job.json"):
+                raise UsageError(f"run {run_id} does not retry quarantined tracks; choose another --run-id") from None
         with connect(warehouse, tables=("tracks",), columns=_COLUMNS) as connection:
             return cls(run_id=run_id, rows=connection.sql(_SQL, params={"codes": wanted}).to_arrow_table())
 
