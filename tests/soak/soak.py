@@ -273,6 +273,10 @@ def with_cluster(soak: Soak, run_id: str, *, losses: int) -> None:
             time.sleep(0.2)
         address = (soak.folder / "address").read_text()
         driver = soak.start(run_id, address=address)
+        while sum(PROCESSES["actor"] in command_line(pid) for pid in descendants(cluster.pid)) < 2:
+            if driver.poll() is not None:
+                raise Failed(f"{run_id}: one node did all the work")
+            time.sleep(0.05)
         for _ in range(losses):
             if not soak.kill_one(driver, "decoder", cluster.pid):
                 break
@@ -291,9 +295,6 @@ def with_cluster(soak: Soak, run_id: str, *, losses: int) -> None:
         for pid in below:
             kill(pid)
     soak.compare(run_id)
-    manifest = read_manifest(Store(soak.folder / run_id), "r")
-    if manifest is None or len({worker.split("/")[0] for worker in manifest.workers}) < 2:
-        raise Failed(f"{run_id}: one node did all the work")
 
 
 def sittings_of(rng: random.Random) -> list[list[str]]:
