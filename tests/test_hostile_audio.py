@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from audio_files import glide, suffix_of, wav_bytes, write
+from hostile_files import with_chunk_offset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -294,24 +295,10 @@ def test_a_tag_of_very_many_fields_is_stepped_over(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_pcm(b"ID3\4\0\0" + size + fields + plain), read_pcm(plain))
 
 
-def with_offset(folder: Path, offset: int) -> bytes:
-    """An MP4 file whose first chunk of samples is said to lie somewhere else."""
-    data = bytearray(write(folder / "a.m4a", glide(2.0, rate_hz=44100), rate_hz=44100, codec="aac").read_bytes())
-    at = data.index(b"stco")
-    count = int.from_bytes(data[at + 8 : at + 12], "big")
-    box = struct.pack(">I4sII", 16 + 8 * count, b"co64", 0, count) + struct.pack(">Q", offset) * count
-    stco = bytes(data[at - 4 : at + 12 + 4 * count])
-    grown = len(box) - len(stco)
-    new = bytes(data).replace(stco, box)
-    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
-        at = new.index(name) - 4
-        new = new[:at] + struct.pack(">I", int.from_bytes(new[at : at + 4], "big") + grown) + new[at + 4 :]
-    return new
-
-
 @pytest.mark.parametrize("offset", [2**40, 2**62, 2**63 - 1, 2**63, 2**64 - 1])
 def test_an_offset_that_leads_nowhere_is_the_files_fault_and_not_the_stores(offset: int, tmp_path: Path) -> None:
-    (tmp_path / "b.m4a").write_bytes(with_offset(tmp_path, offset))
+    good = write(tmp_path / "a.m4a", glide(2.0, rate_hz=44100), rate_hz=44100, codec="aac").read_bytes()
+    (tmp_path / "b.m4a").write_bytes(with_chunk_offset(good, offset))
     for encoded in (Encoded(path=str(tmp_path / "b.m4a")), Encoded(data=np.fromfile(tmp_path / "b.m4a", np.uint8))):
         *_, end = decode(encoded, max_duration_s=HOUR_S)
         assert isinstance(end, AudioError)

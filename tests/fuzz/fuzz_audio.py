@@ -57,8 +57,8 @@ class Report:
     by_container: dict[str, dict[str, int]] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
     """Role -> highest resident memory of one process."""
-    thirds_bytes: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Role -> median private memory of the largest process in the first and in the last third."""
+    tenths_bytes: dict[str, list[int]] = field(default_factory=dict)
+    """Role -> median private memory of the largest process in each tenth of the time."""
     crashed: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
 
@@ -113,12 +113,12 @@ class MemoryWatch:
         for role, size in now.items():
             self.private[role].append(size)
 
-    def thirds(self) -> dict[str, tuple[int, int]]:
-        found = {}
-        for role, sizes in self.private.items():
-            third = max(1, len(sizes) // 3)
-            found[role] = (int(np.median(sizes[:third])), int(np.median(sizes[-third:])))
-        return found
+    def tenths(self) -> dict[str, list[int]]:
+        """Medians over each tenth of the looks."""
+        return {
+            role: [int(np.median(part)) for part in np.array_split(sizes, 10) if len(part)]
+            for role, sizes in self.private.items()
+        }
 
 
 def fuzz(
@@ -160,14 +160,15 @@ def fuzz(
         worker.join(0.25)
         watch.look()
     report.elapsed_s = time.monotonic() - started_s
-    report.peak_bytes, report.thirds_bytes = dict(watch.peaks), watch.thirds()
+    report.peak_bytes, report.tenths_bytes = dict(watch.peaks), watch.tenths()
     if not outcome:
         report.violations.append(f"the job hangs: not done after {most_s:.0f} s")
     elif isinstance(outcome[0], BaseException):
         report.violations.append(f"the job failed: {type(outcome[0]).__name__}: {outcome[0]}")
     else:
         _judge(report, outcome[0], Store(config.warehouse), made)
-    for role, (first, last) in report.thirds_bytes.items():
+    for role, sizes in report.tenths_bytes.items():
+        first, last = float(np.mean(sizes[:3])), float(np.mean(sizes[-3:]))
         if last - first > GROWTH_BYTES:
             report.violations.append(f"{role}: memory grew from {first / MIB:.0f} to {last / MIB:.0f} MiB")
     if keep is not None and report.crashed:
@@ -214,10 +215,9 @@ def table(report: Report) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
     for role, size in sorted(report.peak_bytes.items()):
-        first, last = report.thirds_bytes[role]
+        over_time = " ".join(f"{part / MIB:.0f}" for part in report.tenths_bytes[role])
         lines.append(
-            f"{role}: at most {size / MIB:.0f} MiB resident; private memory {first / MIB:.0f} MiB in the first third, "
-            f"{last / MIB:.0f} in the last"
+            f"{role}: at most {size / MIB:.0f} MiB resident; private memory by tenths of the time: {over_time}"
         )
     lines.append(f"{report.files} files in {report.elapsed_s:.0f} s, {report.files / report.elapsed_s:.0f} per second")
     return "\n".join(lines)
