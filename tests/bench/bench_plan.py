@@ -40,7 +40,7 @@ from catalog_tagger.tagging.sources import list_tracks
 
 TRACK_S = 240.0
 TRACK_BYTES = int(TRACK_S * 128_000 / 8)
-SHARD_TRACKS, SHARD_BYTES = 4000, 2**30
+SHARD_TRACKS = 4000
 BUNDLES = ["speech_music@0123456789abcdef"]
 
 
@@ -112,10 +112,10 @@ def put_shard(store: Store, plan: pa.Table, shard: str, *, segments: bool) -> li
     return write_shard(store, run_id="before", summary=summary, tables=tables)
 
 
-def fill_warehouse(folder: Path, source: str) -> None:
+def fill_warehouse(folder: Path, source: str, *, shard_bytes: int) -> None:
     """A committed run of the whole source; one shard alone has segments, for their size."""
     store = Store(folder)
-    plan = make_plan(list_tracks(source), shard_tracks=SHARD_TRACKS, shard_bytes=SHARD_BYTES)
+    plan = make_plan(list_tracks(source), shard_tracks=SHARD_TRACKS, shard_bytes=shard_bytes)
     ends = np.flatnonzero(np.diff(plan["shard"].dictionary_encode().combine_chunks().indices.to_numpy())) + 1
     starts = [0, *ends.tolist()]
     files: list[FileEntry] = []
@@ -163,7 +163,7 @@ class Steps:
         return result
 
 
-def plan_all(source: str, warehouse: Path, *, changed: bool) -> dict[str, Any]:
+def plan_all(source: str, warehouse: Path, *, changed: bool, shard_bytes: int) -> dict[str, Any]:
     """What a driver does before it starts anything."""
     steps = Steps()
     store = Store(warehouse)
@@ -177,7 +177,7 @@ def plan_all(source: str, warehouse: Path, *, changed: bool) -> dict[str, Any]:
         tracks = tracks.set_column(2, tracks.schema.field("etag"), pa.array(etags))
     selected: Selection = steps.run("select_changed", partial(select_changed, tracks, store, **asked))
     del tracks
-    plan = steps.run("make_plan", partial(make_plan, selected.todo, shard_tracks=SHARD_TRACKS, shard_bytes=SHARD_BYTES))
+    plan = steps.run("make_plan", partial(make_plan, selected.todo, shard_tracks=SHARD_TRACKS, shard_bytes=shard_bytes))
     steps.run("write_plan", partial(write_plan, store, "runs/r/plan", plan))
     steps.figures["in_all_s"] = round(time.monotonic() - started, 2)
     steps.figures["in_all_cpu_s"] = round(time.process_time() - worked, 2)
@@ -194,13 +194,13 @@ def plan_all(source: str, warehouse: Path, *, changed: bool) -> dict[str, Any]:
 
 def file_sizes(warehouse: Path) -> dict[str, Any]:
     """Files of a shard of four-minute MP3s, from a real one."""
-    sizes = {}
+    sizes: dict[str, Any] = {}
     for table in ("tracks", "segments"):
         first = min((warehouse / table / "run_id=before").iterdir())
         sizes[f"{table}_file_kb"] = round(first.stat().st_size / 1024, 1)
         sizes[f"{table}_rows"] = pq.ParquetFile(first).metadata.num_rows
     files = len(list((warehouse / "tracks" / "run_id=before").iterdir()))
-    return {"shard_bytes": SHARD_BYTES, "shards": files, **sizes}
+    return {"shards": files, **sizes}
 
 
 def main() -> None:
@@ -208,6 +208,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tracks", type=int, default=1_000_000)
     parser.add_argument("--manifest", choices=["parquet", "csv", "both"], default="both")
+    parser.add_argument("--shard-bytes", type=int, default=2**30, help="most bytes of audio of a work shard")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
     parser.add_argument("--step", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -216,27 +217,30 @@ def main() -> None:
         if name == "make":
             make_manifest(Path(paths[0]), arguments.tracks)
         elif name == "fill":
-            fill_warehouse(Path(paths[1]), paths[0])
-            print(json.dumps({"step": "output files", **file_sizes(Path(paths[1]))}))
+            fill_warehouse(Path(paths[1]), paths[0], shard_bytes=arguments.shard_bytes)
+            found = {"shard_bytes": arguments.shard_bytes, **file_sizes(Path(paths[1]))}
+            print(json.dumps({"step": "output files", **found}))
         else:
-            figures = plan_all(paths[0], Path(paths[1]), changed=name == "again")
+            limits = {"changed": name == "again", "shard_bytes": arguments.shard_bytes}
+            figures = plan_all(paths[0], Path(paths[1]), **limits)
             print(json.dumps({"step": name, "manifest": Path(paths[0]).suffix, **figures}))
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as made:
         folder = Path(made)
         kinds = ["parquet", "csv"] if arguments.manifest == "both" else [arguments.manifest]
         for kind in kinds:
-            step(arguments.tracks, "make", folder / f"catalogue.{kind}")
-            step(arguments.tracks, "new", folder / f"catalogue.{kind}", folder / f"new-{kind}")
-        step(arguments.tracks, "fill", folder / f"catalogue.{kinds[0]}", folder / "held")
-        step(arguments.tracks, "again", folder / f"catalogue.{kinds[0]}", folder / "held")
+            step(arguments, "make", folder / f"catalogue.{kind}")
+            step(arguments, "new", folder / f"catalogue.{kind}", folder / f"new-{kind}")
+        step(arguments, "fill", folder / f"catalogue.{kinds[0]}", folder / "held")
+        step(arguments, "again", folder / f"catalogue.{kinds[0]}", folder / "held")
 
 
-def step(tracks: int, name: str, *paths: Path) -> None:
+def step(arguments: argparse.Namespace, name: str, *paths: Path) -> None:
     """One step in a process of its own, on one core."""
+    given = ["--tracks", str(arguments.tracks), "--shard-bytes", str(arguments.shard_bytes)]
     core = min(os.sched_getaffinity(0))
     subprocess.run(
-        [sys.executable, __file__, "--tracks", str(tracks), "--step", name, *map(str, paths)],
+        [sys.executable, __file__, *given, "--step", name, *map(str, paths)],
         check=True,
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )
