@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import pytest
 from servers import S3Server, free_port
 
 TRANSIENT = ("refuse", "reset", "lost", "500", "503", "reset_body", "stall", "short", "shorter")
@@ -92,7 +93,7 @@ class FaultProxy:
         self.faults: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
-        """Bytes of bodies by path, as far as they were sent."""
+        """Bytes of bodies by path, as far as they went."""
         self._seen: Counter[tuple[object, ...]] = Counter()
 
     def start(self) -> None:
@@ -226,9 +227,9 @@ class FaultProxy:
             passed = piece[: max(0, length - (whole - left))]
             left -= len(piece)
             if passed:
+                self.sent[path] += len(passed)
                 writer.write(passed)
                 await writer.drain()
-                self.sent[path] += len(passed)
         if fault == "stall":
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._stopped.wait()), 3600 if length < whole else 0)
@@ -284,3 +285,16 @@ def fault_proxy(target: S3Server) -> Iterator[FaultProxy]:
         yield proxy
     finally:
         proxy.stop()
+
+
+@contextmanager
+def proxied(target: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """A proxy that this process's clients, made from now on, talk to."""
+    with fault_proxy(target) as proxy, monkeypatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", proxy.server.endpoint)
+        yield proxy
+
+
+def soon_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take an answer for stalled after a second; a busy machine's then may be, too."""
+    monkeypatch.setenv("CATALOG_TAGGER_READ_TIMEOUT_S", "1")
