@@ -36,7 +36,8 @@ from catalog_tagger.tables.commit import Session, run_folder
 
 BEAT_S: Final = 10.0
 STALE_S: Final = 45.0
-#: a lease whose clock is this far behind is dead whatever the two clocks differ by
+#: a lease whose clock is this far behind is worth a closer look, and dead whatever the two clocks differ by
+_SILENT: Final = timedelta(minutes=2)
 _LONG_DEAD: Final = timedelta(hours=1)
 
 
@@ -201,6 +202,14 @@ def read_leases(store: Store, run_id: str) -> list[Lease]:
     return [_read(store, run_id, number) for number in _numbers(store, run_id)]
 
 
+def seems_free(store: Store, run_id: str) -> bool:
+    """Whether a run that was begun has no driver, as far as can be told at once; `hold` makes sure."""
+    leases = read_leases(store, run_id)
+    if not leases or leases[-1].ended or _is_gone(leases[-1]):
+        return True
+    return _silence(leases[-1]) > _SILENT
+
+
 def this_process() -> tuple[str, str]:
     """(machine, process) as a lease names them."""
     return _machine(), f"{os.getpid()}/{_started(os.getpid())}"
@@ -229,7 +238,12 @@ def _is_gone(lease: Lease) -> bool:
     if lease.machine == _machine():
         pid, started = lease.process.split("/")
         return _started(int(pid)) != started
-    return datetime.now(timezone.utc) - datetime.fromisoformat(lease.session.last_seen_at) > _LONG_DEAD
+    return _silence(lease) > _LONG_DEAD
+
+
+def _silence(lease: Lease) -> timedelta:
+    """How long ago the holder gave its last sign, by two clocks that may differ."""
+    return datetime.now(timezone.utc) - datetime.fromisoformat(lease.session.last_seen_at)
 
 
 def _machine() -> str:

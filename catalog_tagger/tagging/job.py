@@ -14,7 +14,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Final, Literal
@@ -37,7 +37,7 @@ from catalog_tagger.tables.commit import (
     run_folder,
     unfinished_runs,
 )
-from catalog_tagger.tables.lease import HeldLease, Lease, hold, read_leases
+from catalog_tagger.tables.lease import HeldLease, Lease, hold, read_leases, seems_free
 from catalog_tagger.tagging.changes import Selection, select_changed
 from catalog_tagger.tagging.config import TagConfig
 from catalog_tagger.tagging.pieces import pieces_left
@@ -65,12 +65,16 @@ class RunResult:
     """The first 20 of them; all are in ``runs/<run>/removed.parquet`` of a run that had something to do."""
     unfinished_runs: tuple[str, ...] = ()
     """Other runs in the warehouse that were never finished."""
+    finished: str | None = None
+    """A run that was found unfinished and that this call finished, first of all or as all there was to do."""
+    finished_quarantined: bool = False
+    """Whether that one, when it is another than `run_id`, quarantined tracks."""
 
     @property
     def exit_code(self) -> int:
         """0, or 3 when this call quarantined tracks."""
         quarantined = self.state == "committed" and self.manifest is not None and self.manifest.quarantined > 0
-        return EXIT_QUARANTINED if quarantined else EXIT_OK
+        return EXIT_QUARANTINED if quarantined or self.finished_quarantined else EXIT_OK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +93,9 @@ class _Plan:
 def run_tag_job(config: TagConfig, *, on_progress: Callable[[Progress], None] | None = None) -> RunResult:
     """Tag what a source has that the warehouse has not.
 
+    Without a `run_id` of its own the job first finishes the newest run of the same source and bundles that
+    was left unfinished and that nobody works on, and then does what has changed since.
+
     Parameters
     ----------
     config
@@ -105,12 +112,42 @@ def run_tag_job(config: TagConfig, *, on_progress: Callable[[Progress], None] | 
         As it came; the run can be resumed.
     """
     warehouse = Store(config.warehouse)
-    committed = read_manifest(warehouse, config.run_id)
-    if committed is not None:
-        return _already(warehouse, committed)
+    if "run_id" in config.model_fields_set:
+        committed = read_manifest(warehouse, config.run_id)
+        if committed is not None:
+            return _already(warehouse, committed)
     bundles = [load_bundle(name) for name in config.bundles]
     presence_bundle(bundles)
     bundle_ids = [bundle.identity for bundle in bundles]
+    left = None if "run_id" in config.model_fields_set else _left_behind(warehouse, config.source, bundle_ids)
+    if left is None:
+        return _run(warehouse, config, bundle_ids, on_progress)
+    finished = _run(warehouse, config.model_copy(update={"run_id": left}), bundle_ids, on_progress)
+    since = _run(warehouse, config, bundle_ids, on_progress)
+    if since.state == "nothing_to_do":
+        return replace(
+            finished, up_to_date=since.up_to_date, removed=since.removed, removed_ids=since.removed_ids, finished=left
+        )
+    return replace(since, finished=left, finished_quarantined=finished.exit_code == EXIT_QUARANTINED)
+
+
+def _left_behind(warehouse: Store, source: str, bundle_ids: list[str]) -> str | None:
+    """The newest unfinished run of the same source and bundles whose driver is gone."""
+    begun = []
+    for run_id in unfinished_runs(warehouse):
+        try:
+            job = json.loads(warehouse.read(f"{run_folder(run_id)}/job.json"))
+            if (job["source"], job["bundles"]) == (source, bundle_ids) and seems_free(warehouse, run_id):
+                begun.append((job["started_at"], run_id))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            continue  # of no use to anybody: it stays among the unfinished
+    return max(begun)[1] if begun else None
+
+
+def _run(
+    warehouse: Store, config: TagConfig, bundle_ids: list[str], on_progress: Callable[[Progress], None] | None
+) -> RunResult:
+    """Begin or resume one run."""
     others = tuple(run for run in unfinished_runs(warehouse) if run != config.run_id)
     selected = None
     if _resume(warehouse, config, bundle_ids) is None:

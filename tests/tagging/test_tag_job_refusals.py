@@ -9,7 +9,7 @@ from audio_files import wav_bytes
 from job_runs import put_manifest, run
 
 from catalog_tagger.errors import StorageError, UsageError
-from catalog_tagger.tagging import cluster
+from catalog_tagger.tagging import execution
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(address: str | None) -> None:
         raise AssertionError("Ray was asked for")
 
-    monkeypatch.setattr(cluster, "connected", asked)
+    monkeypatch.setattr(execution, "connected", asked)
 
 
 @pytest.fixture
@@ -93,7 +93,8 @@ def test_a_damaged_job_file_is_one_error(source: Path, bundle: str, tmp_path: Pa
 
 def test_a_damaged_plan_is_one_error(source: Path, bundle: str, tmp_path: Path) -> None:
     started(source, tmp_path / "w", bundle)
-    (tmp_path / "w/runs/r/plan.parquet").write_bytes(b"PAR1 but no more")
+    (plan,) = (tmp_path / "w/runs/r").glob("plan-*/shards.parquet")
+    plan.write_bytes(b"PAR1 but no more")
     with pytest.raises(StorageError, match="damaged"):
         run(source, tmp_path / "w", bundle)
 
@@ -103,5 +104,5 @@ def test_unfinished_runs_are_told_and_left_alone(source: Path, bundle: str, tmp_
     manifest = put_manifest(tmp_path / "m.csv", {"a.wav": str(source / "a.wav")})
     with pytest.raises(AssertionError, match="Ray was asked for"):
         run(manifest, tmp_path / "w", bundle, run_id="r2")
-    assert (tmp_path / "w/runs/r/plan.parquet").exists()
-    assert (tmp_path / "w/runs/r2/plan.parquet").exists()
+    assert list((tmp_path / "w/runs/r").glob("plan-*"))
+    assert list((tmp_path / "w/runs/r2").glob("plan-*"))
