@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import IO, Final, cast
 
 import ray
 
@@ -53,17 +53,42 @@ def decode(
     memory_bytes
         What decoding may take beyond what the process has now, where the system can tell (Linux).
     """
-    file: IO[bytes] | None = None
+    watched: _Watched | None = None
     end: AudioError | StorageError | None = None
     try:
-        file = encoded.open()
-        with file:
-            yield from within(memory_bytes, _listen(file, max_duration_s))
+        with encoded.open() as file:
+            watched = _Watched(file)
+            yield from within(memory_bytes, _listen(cast(IO[bytes], watched), max_duration_s))
     except Exception as error:  # noqa: BLE001 - the bytes are hostile, and one track must never end the shard
         end = _explained(error, memory_bytes)
-    # a read that failed explains all that came of it, and FFmpeg may have taken it for the end of the file
-    failure: Exception | None = getattr(file, "failure", None)
+    failure = watched.failure() if watched is not None else None
     yield end if failure is None else _explained(failure, memory_bytes)
+
+
+class _Watched:
+    """A file that remembers the failure of a read: FFmpeg may take it for the end of the file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._raised: Exception | None = None
+
+    def failure(self) -> Exception | None:
+        """What a read met, by the file's own account or by this one."""
+        own: Exception | None = getattr(self._file, "failure", None)
+        return own or self._raised
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._file.read(size)
+        except Exception as error:
+            self._raised = error
+            raise
+
+    def seek(self, to: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(to, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 def _listen(file: IO[bytes], max_duration_s: float) -> Iterator[StreamInfo | Pcm]:

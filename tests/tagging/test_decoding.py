@@ -1,5 +1,6 @@
 """What a decoder process reads and yields, here without the process."""
 
+import errno
 import io
 import os
 from dataclasses import dataclass
@@ -171,6 +172,28 @@ def test_a_read_that_failed_explains_all_that_came_of_it(
     else:
         assert isinstance(end, AudioError)
         assert end.code == code
+
+
+@pytest.mark.parametrize("codec", ["mp3", "flac", "wav"])
+def test_a_disk_that_fails_in_the_middle_leaves_no_half_heard_track(codec: str, tmp_path: Path) -> None:
+    class FailingDisk(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() > 300_000:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    class OnFailingDisk(Encoded):
+        def open(self) -> IO[bytes]:
+            return FailingDisk(data)
+
+    sound = glide(60.0, rate_hz=44100)
+    data = write(tmp_path / f"a{suffix_of(codec)}", sound, rate_hz=44100, codec=codec).read_bytes()
+    if codec == "mp3":
+        data = data[data.index(b"Info") + 200 :]  # nothing says how long it is
+    end = items(OnFailingDisk())[-1]
+    assert isinstance(end, AudioError)
+    assert end.code == "unreadable"
+    assert str(end) == "Input/output error"
 
 
 @pytest.mark.parametrize("systemic", [True, False])
