@@ -1,7 +1,9 @@
 """Folders and object storage behind one interface: whole objects or none, and one clear error for each refusal."""
 
+import errno
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,59 @@ def test_a_reader_never_sees_half_an_object(store: Store, monkeypatch: pytest.Mo
     store.write("a", b"new" * 1000)
     assert seen == [(b"old", ["a"], 2)], "the temporary file is there, and no listing shows it"
     assert store.read("a") == b"new" * 1000
+
+
+def test_a_name_is_created_once_and_never_replaced(store: Store) -> None:
+    assert store.create("a/lease", b"mine")
+    assert not store.create("a/lease", b"another's")
+    assert not store.create("a/lease", b"mine"), "the same bytes of another call are not this call's"
+    assert store.read("a/lease") == b"mine"
+    assert files_in(Store(store.path("a"))) == ["lease"], "no temporary file is left"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_many_that_create_one_name_one_does(store: Store, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not links:  # a mounted bucket or share
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOTSUP, "Operation not supported")
+
+        monkeypatch.setattr(os, "link", refuse)
+    for round_ in range(20):
+        made: dict[int, bool] = {}
+        start = threading.Barrier(8)
+
+        def create(i: int, name: str, start: threading.Barrier = start, made: dict[int, bool] = made) -> None:
+            start.wait()
+            made[i] = store.create(name, b"%d" % i)
+
+        threads = [threading.Thread(target=create, args=(i, f"lease-{round_}")) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        (winner,) = [i for i, created in made.items() if created]
+        assert store.read(f"lease-{round_}") == b"%d" % winner
+
+
+def test_what_is_created_is_never_seen_half_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    real = os.fsync
+
+    def look(descriptor: int) -> None:
+        seen.append(store.exists("a"))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
+    assert store.create("a", b"whole")
+    assert seen == [False]
+
+
+def test_removing_what_is_not_there_is_no_error(store: Store) -> None:
+    store.write("a", b"x")
+    for _ in range(2):
+        store.remove("a")
+        assert not store.exists("a")
 
 
 def test_listings_are_sorted_and_tell_size_and_etag(store: Store) -> None:
@@ -137,6 +192,25 @@ def test_objects_are_written_read_and_listed(s3: S3Server) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", store.info("runs/a").etag)
     with pytest.raises(FileNotFoundError):
         store.read("runs/nowhere")
+
+
+@pytest.mark.parametrize("s3", ["moto"], indirect=True)  # rclone ignores the condition
+def test_an_object_is_created_once_and_never_replaced(s3: S3Server) -> None:
+    store = Store(f"s3://{BUCKET}/created")
+    assert store.create("lease", b"mine")
+    assert not store.create("lease", b"another's")
+    assert store.read("lease") == b"mine"
+    store.remove("lease")
+    store.remove("lease")
+    assert store.create("lease", b"another's")
+
+
+@pytest.mark.parametrize("s3", ["rclone"], indirect=True)
+def test_a_store_that_ignores_the_condition_keeps_the_last_writers_object(s3: S3Server) -> None:
+    store = Store(f"s3://{BUCKET}/created")
+    assert store.create("lease", b"first")
+    assert store.create("lease", b"second")
+    assert store.read("lease") == b"second"
 
 
 def test_what_another_writer_put_is_seen_at_once(s3: S3Server) -> None:
