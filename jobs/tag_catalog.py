@@ -55,7 +55,8 @@ def main() -> int:
         print(f"tag_catalog: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"tag_catalog: interrupted; resume with --set run_id={config.run_id}", file=sys.stderr)
+        again = f"--set run_id={config.run_id}" if "run_id" in config.model_fields_set else "the same command"
+        print(f"tag_catalog: interrupted; resume with {again}", file=sys.stderr)
         return EXIT_INTERRUPTED
     show_run(result, as_json=True)
     return EXIT_OK if arguments.quarantined_ok else result.exit_code

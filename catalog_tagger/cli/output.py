@@ -223,6 +223,7 @@ def show_run(result: RunResult, *, as_json: bool) -> None:
                 "audio_s": run.audio_s if run else 0.0,
                 "wall_s": run.wall_s if run else 0.0,
                 "bundles": run.bundles if run else [],
+                "finished": result.finished,
                 "unfinished_runs": list(result.unfinished_runs),
             }
         )
@@ -245,6 +246,8 @@ def show_run(result: RunResult, *, as_json: bool) -> None:
             console.print(f"{run.quarantined:,} quarantined: {codes}")
         console.print(f"run {run.run_id} in {result.warehouse}; models {', '.join(run.bundles)}")
         console.print(f'ask it: {program()} sql {shlex.quote(result.warehouse)} "{_FIRST_QUESTION}"')
+    if result.finished is not None:
+        console.print(f"run {result.finished}, left unfinished before, is finished now")
     if result.removed:
         console.print(removed_line(result.removed, result.removed_ids))
     if result.unfinished_runs:

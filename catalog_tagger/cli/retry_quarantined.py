@@ -52,4 +52,5 @@ def retry_quarantined(
         tracks = manifest.tracks(store, roots=config.roots)
     else:
         manifest.write(store)
-    run_or_estimate(ctx, config, words=[program(), "retry-quarantined", warehouse], tracks=tracks)
+    words = [program(), "retry-quarantined", warehouse, "--run-id", config.run_id]
+    run_or_estimate(ctx, config, words=words, tracks=tracks)

@@ -60,7 +60,7 @@ def run_or_estimate(ctx: click.Context, config: TagConfig, *, words: list[str], 
     Parameters
     ----------
     words
-        The command and its arguments without options; with them it is called again after an interruption.
+        The command as it is called again after an interruption, but for the options that were given.
     tracks
         What a dry run plans in place of the source's tracks.
     """
@@ -80,7 +80,7 @@ def run_or_estimate(ctx: click.Context, config: TagConfig, *, words: list[str], 
         with RunDisplay() as display:
             result = run_tag_job(config, on_progress=display.update)
     except KeyboardInterrupt:
-        command = shlex.join([*words, "--run-id", config.run_id, *_given(ctx)])
+        command = shlex.join([*words, *_given(ctx)])
         click.echo(f"interrupted; finished shards are kept. Resume with:\n  {command}", err=True)
         ctx.exit(EXIT_INTERRUPTED)
     show_run(result, as_json=options["as_json"])

@@ -42,4 +42,6 @@ def tag(ctx: click.Context, /, source: str, warehouse: str, run_id: str | None, 
     from catalog_tagger.tagging.config import make_config
 
     config = make_config(source=source, warehouse=warehouse, run_id=run_id, **configured(options))
-    run_or_estimate(ctx, config, words=[program(), "tag", source, "--warehouse", warehouse])
+    # without a name the job finds by itself what it left unfinished
+    named = [] if run_id is None else ["--run-id", run_id]
+    run_or_estimate(ctx, config, words=[program(), "tag", source, "--warehouse", warehouse, *named])

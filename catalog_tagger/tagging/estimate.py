@@ -30,6 +30,7 @@ from catalog_tagger.tables.commit import RunManifest, Session, committed_runs, r
 from catalog_tagger.tables.views import connect
 from catalog_tagger.tagging.changes import REMOVED, select_changed
 from catalog_tagger.tagging.config import TagConfig
+from catalog_tagger.tagging.job import left_behind
 from catalog_tagger.tagging.pieces import Piece
 from catalog_tagger.tagging.plan import PLAN, make_plan, plan_shards, read_plan
 from catalog_tagger.tagging.runs import read_begun
@@ -116,7 +117,8 @@ def plan_only(
 ) -> DryRun:
     """Plan a job and estimate it; starts and writes nothing.
 
-    A run that is unfinished is estimated by what is left of it, one that is finished by nothing.
+    A run that is unfinished is estimated by what is left of it, one that is finished by nothing. Without a
+    `run_id` of its own the job would finish what it left unfinished before: what that has done is not to do.
 
     Parameters
     ----------
@@ -133,12 +135,14 @@ def plan_only(
     warehouse = Store(config.warehouse)
     bundles = [load_bundle(name) for name in config.bundles]
     presence_bundle(bundles)
+    bundle_ids = [bundle.identity for bundle in bundles]
     rates = measured_rates(warehouse)
     estimate = partial(_estimated, config, warehouse.uri, rates, nodes=nodes or rates.nodes, cpus=cpus or rates.cpus)
-    committed = read_manifest(warehouse, config.run_id)
+    named = "run_id" in config.model_fields_set
+    committed = read_manifest(warehouse, config.run_id) if named else None
     if committed is not None:
         return estimate(PLAN.empty_table(), shards=0, up_to_date=committed.tracks, removed=REMOVED.empty_table())
-    begun = read_begun(warehouse, config.run_id)
+    begun = read_begun(warehouse, config.run_id) if named else None
     if begun is not None:
         plan = read_plan(warehouse, begun.job["plan"])
         return estimate(
@@ -150,15 +154,34 @@ def plan_only(
     selected = select_changed(
         list_tracks(config.source, roots=config.roots) if tracks is None else tracks,
         warehouse,
-        bundle_ids=[bundle.identity for bundle in bundles],
+        bundle_ids=bundle_ids,
         source=config.source,
         retry=config.retry_quarantined,
     )
+    todo = selected.todo
+    left = None if named else left_behind(warehouse, config.source, bundle_ids)
+    if left is not None:
+        todo = _without_done(todo, warehouse, left)
     shards = 0
-    if selected.todo.num_rows:
-        plan = make_plan(selected.todo, shard_tracks=config.shard_tracks, shard_bytes=config.shard_bytes)
+    if todo.num_rows:
+        plan = make_plan(todo, shard_tracks=config.shard_tracks, shard_bytes=config.shard_bytes)
         shards = plan_shards(plan).num_rows
-    return estimate(selected.todo, shards=shards, up_to_date=selected.up_to_date, removed=selected.removed)
+    up_to_date = selected.up_to_date + selected.todo.num_rows - todo.num_rows
+    return estimate(todo, shards=shards, up_to_date=up_to_date, removed=selected.removed)
+
+
+def _without_done(todo: pa.Table, warehouse: Store, run_id: str) -> pa.Table:
+    """Tracks that an unfinished run has not finished yet, or that changed since it was planned."""
+    begun = read_begun(warehouse, run_id)
+    if begun is None:
+        return todo
+    plan = read_plan(warehouse, begun.job["plan"])
+    left = _rows_of(plan, begun.left)
+    done = plan.filter(pc.invert(pc.is_in(plan["track_id"], value_set=left["track_id"])))
+    at = pc.index_in(todo["track_id"], value_set=done["track_id"]).combine_chunks()
+    etag = pc.fill_null(todo["etag"], "")
+    same = pc.or_(pc.equal(etag, pc.fill_null(done["etag"].take(at), "")), pc.equal(etag, ""))
+    return todo.filter(pc.invert(pc.and_(pc.is_valid(at), same)))
 
 
 def _rows_of(plan: pa.Table, pieces: Sequence[Piece]) -> pa.Table:

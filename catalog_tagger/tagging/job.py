@@ -119,7 +119,7 @@ def run_tag_job(config: TagConfig, *, on_progress: Callable[[Progress], None] | 
     bundles = [load_bundle(name) for name in config.bundles]
     presence_bundle(bundles)
     bundle_ids = [bundle.identity for bundle in bundles]
-    left = None if "run_id" in config.model_fields_set else _left_behind(warehouse, config.source, bundle_ids)
+    left = None if "run_id" in config.model_fields_set else left_behind(warehouse, config.source, bundle_ids)
     if left is None:
         return _run(warehouse, config, bundle_ids, on_progress)
     finished = _run(warehouse, config.model_copy(update={"run_id": left}), bundle_ids, on_progress)
@@ -131,7 +131,7 @@ def run_tag_job(config: TagConfig, *, on_progress: Callable[[Progress], None] | 
     return replace(since, finished=left, finished_quarantined=finished.exit_code == EXIT_QUARANTINED)
 
 
-def _left_behind(warehouse: Store, source: str, bundle_ids: list[str]) -> str | None:
+def left_behind(warehouse: Store, source: str, bundle_ids: list[str]) -> str | None:
     """The newest unfinished run of the same source and bundles whose driver is gone."""
     begun = []
     for run_id in unfinished_runs(warehouse):

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tables"))
 from warehouse import manifest_of, put_shard, track_row
 
 from catalog_tagger.errors import StorageError, UsageError
+from catalog_tagger.models.bundle import load_bundle
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import Session, commit_run
 from catalog_tagger.tables.lease import Lease
@@ -128,6 +129,25 @@ def test_a_dry_run_of_an_unfinished_run_is_about_what_is_left(
     planned = plan_only(make_config(source="/audio", warehouse=store.root, run_id="r", bundles=(bundle,)))
     assert (planned.tracks, planned.shards, planned.up_to_date) == (left, left // 2, 6 - left)
     assert planned.size_bytes == 10 * left
+
+
+def test_a_dry_run_without_a_name_leaves_out_what_an_unfinished_run_has_done(
+    store: Store, bundle: str, tmp_path: Path
+) -> None:
+    """The job would finish that run first, and then do what is new or has changed since."""
+    source = tmp_path / "m.csv"
+    begin(store, "r", tracks=6, finished=2)
+    etags = {0: "e", 1: "changed", 4: "e", 7: "e"}  # done, done but changed since, planned, new
+    source.write_text(
+        "track_id,uri,etag,size_bytes\n" + "".join(f"{i},/audio/{i}.mp3,{etag},10\n" for i, etag in etags.items())
+    )
+    config = make_config(source=str(source), warehouse=store.root, bundles=(bundle,))
+    assert plan_only(config).tracks == 4, "a run of another source has nothing to do with it"
+    job = json.loads(store.read("runs/r/job.json"))
+    job |= {"source": str(source), "bundles": [load_bundle(bundle).identity]}
+    store.write("runs/r/job.json", json.dumps(job).encode())
+    planned = plan_only(config)
+    assert (planned.tracks, planned.up_to_date, planned.size_bytes) == (3, 1, 30)
 
 
 def test_a_dry_run_of_a_finished_run_has_nothing_to_do(store: Store, bundle: str) -> None:
