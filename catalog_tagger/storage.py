@@ -149,6 +149,13 @@ class Store:
         with explained(self.uri_of(name)), suppress(FileNotFoundError):
             self.fs.rm_file(self.path(name))
 
+    def sweep(self, name: str) -> None:
+        """Remove from a local folder what writers that were killed left half-written; nobody may be writing there."""
+        if self.is_local:
+            with explained(self.uri_of(name)):
+                for left in Path(self.path(name)).glob(f"{_TEMPORARY}*"):
+                    left.unlink(missing_ok=True)
+
     def children(self, name: str) -> list[str]:
         """Names directly below a folder, sorted; empty where there is none."""
         with explained(self.uri_of(name)):

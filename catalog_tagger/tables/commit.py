@@ -211,6 +211,7 @@ def commit_run(store: Store, manifest: RunManifest) -> bool:
         for name in store.children(folder):
             if f"{folder}/{name}" not in listed:
                 store.remove(f"{folder}/{name}")
+        store.sweep(folder)
     return store.create(f"{run_folder(manifest.run_id)}/manifest.json", manifest.to_json())
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from warehouse import manifest_of, put_run, put_shard, track_row
@@ -16,6 +17,7 @@ from catalog_tagger.tables.commit import (
     finished_shards,
     read_manifest,
     read_shard,
+    read_shards,
     unfinished_runs,
 )
 from catalog_tagger.tables.schemas import TABLES
@@ -38,7 +40,9 @@ def test_files_carry_the_schema_with_its_comments(store: Store) -> None:
 def test_entries_and_footers_tell_the_same(store: Store) -> None:
     rows = [track_row(name, run_id="r", minute=0) for name in "abc"]
     entries = put_shard(store, run_id="r", shard="s", rows=rows)
-    summary, found = read_shard(store, "r", "s")
+    accounted = read_shard(store, "r", "s")
+    assert accounted is not None
+    summary, found = accounted
     assert sorted(found, key=lambda entry: entry.name) == sorted(entries, key=lambda entry: entry.name)
     assert (summary.shard, summary.tracks, summary.segments, summary.worker) == ("s", 3, 6, "node/1/cpu")
     for entry in entries:
@@ -103,3 +107,31 @@ def test_a_damaged_manifest_is_one_error_that_names_it(store: Store, data: bytes
     store.write("runs/r/manifest.json", data)
     with pytest.raises(StorageError, match=r"runs/r/manifest\.json: not a run manifest .*restore or remove the file"):
         committed_runs(store)
+
+
+def test_a_commit_removes_what_no_reader_should_find(store: Store, tmp_path: Path) -> None:
+    files = put_shard(store, run_id="r", shard="s", rows=[track_row("a", run_id="r", minute=0)])
+    store.write("tracks/run_id=r/of-another-driver.parquet", b"the same rows once more")
+    store.write("tracks/run_id=other/of-another-run.parquet", b"kept")
+    (tmp_path / "segments/run_id=r/.partial-0123").write_bytes(b"half a file")
+    assert commit_run(store, manifest_of("r", files))
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    listed = {file.name for file in files}
+    assert left == listed | {"tracks/run_id=other/of-another-run.parquet", "runs/r/manifest.json"}
+
+
+def test_a_run_is_committed_once(store: Store) -> None:
+    assert commit_run(store, manifest_of("r", []))
+    assert not commit_run(store, manifest_of("r", [], committed_at="2031-01-01T00:00:00"))
+    manifest = read_manifest(store, "r")
+    assert manifest is not None
+    assert not manifest.committed_at.startswith("2031")
+
+
+def test_a_shard_with_a_missing_or_damaged_file_does_not_count(store: Store, tmp_path: Path) -> None:
+    for shard in ("whole", "missing", "damaged", "foreign"):
+        put_shard(store, run_id="r", shard=shard, rows=[track_row(shard, run_id="r", minute=0)])
+    (tmp_path / "segments/run_id=r/missing.parquet").unlink()
+    (tmp_path / "segments/run_id=r/damaged.parquet").write_bytes(b"PAR1")
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "tracks/run_id=r/foreign.parquet")
+    assert list(read_shards(store, "r")) == ["whole"]
