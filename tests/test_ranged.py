@@ -81,6 +81,14 @@ def test_an_error_is_raised_and_stays_known(proxy: FaultProxy, monkeypatch: pyte
         assert file.failure is caught.value
 
 
+def test_a_part_of_another_version_is_refused_also_where_the_store_ignores_the_condition(proxy: FaultProxy) -> None:
+    with ranged() as file:
+        file._etag = "0" * 32
+        file.seek(5 * PART)
+        with pytest.raises(StorageError, match="s3://catalogue/ranged/a: changed while it was read"):
+            file.read(1)
+
+
 def test_a_missing_object_is_said_when_it_is_opened(proxy: FaultProxy) -> None:
     with pytest.raises(FileNotFoundError):
         ranged(name="nowhere")

@@ -102,6 +102,30 @@ def test_no_byte_of_a_tar_is_fetched_twice(s3: S3Server, proxy: FaultProxy, faul
     sent = proxy.sent[f"/{BUCKET}/once/x.tar"]
     assert needed <= sent <= 1.02 * needed
     assert (proxy.faults.total() >= 10) == (fault is not None)
+    if fault is None:
+        stretch = rows[-1]["offset"] + rows[-1]["size_bytes"] - rows[0]["offset"]
+        assert proxy.requests.total() == -(-stretch // (64 * 1024)), "in parts, not member by member"
+
+
+def test_what_no_track_needs_is_skipped_where_it_is_much(s3: S3Server, proxy: FaultProxy) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, size in {
+            "a.mp3": 1_000,
+            "far.json": 3_000_000,
+            "b.mp3": 1_000,
+            "near.json": 5_000,
+            "c.mp3": 9,
+        }.items():
+            header = tarfile.TarInfo(name)
+            header.size = size
+            tar.addfile(header, io.BytesIO(bytes(size)))
+    s3.put("gaps/x.tar", archive.getvalue())
+    rows = planned("gaps")
+    proxy.forget()
+    assert all(isinstance(found, Encoded) for _, found in fetch_all(rows))
+    assert proxy.requests.total() == 2
+    assert proxy.sent.total() < 10_000
 
 
 def test_one_object_that_always_fails_is_its_tracks_error(
