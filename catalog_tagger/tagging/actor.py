@@ -89,8 +89,14 @@ class ShardTagger:
         if deaths.count >= MOST_DEATHS and not given["give_up"]:
             return _answer(status | {"deaths": deaths.count, "reason": deaths.reason})
         try:
-            tracks = read_shard_tracks(self.warehouse, self.job.plan, int(given["index"]), shard=str(given["shard"]))
-            tracks = tracks[int(given["first"]) : int(given["first"]) + int(given["count"])]
+            tracks = read_shard_tracks(
+                self.warehouse,
+                self.job.plan,
+                int(given["index"]),
+                shard=str(given["shard"]),
+                first=int(given["first"]),
+                count=int(given["count"]),
+            )
             built = PieceRows(run_id=self.job.run_id, bundle_ids=self.scorer.bundle_ids)
             if given["give_up"]:
                 for track in tracks:

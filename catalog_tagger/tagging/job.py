@@ -41,7 +41,7 @@ from catalog_tagger.tables.lease import HeldLease, Lease, hold, read_leases, see
 from catalog_tagger.tagging.changes import Selection, select_changed
 from catalog_tagger.tagging.config import TagConfig
 from catalog_tagger.tagging.pieces import pieces_left
-from catalog_tagger.tagging.plan import make_plan, read_plan, write_plan
+from catalog_tagger.tagging.plan import make_plan, plan_shards, read_plan_shards, write_plan
 from catalog_tagger.tagging.progress import Progress
 from catalog_tagger.tagging.sources import list_tracks
 from catalog_tagger.tagging.tagger import presence_bundle
@@ -208,7 +208,7 @@ def _first_ids(removed: pa.Table) -> tuple[str, ...]:
 def _begin(warehouse: Store, config: TagConfig, bundle_ids: list[str], selected: Selection) -> _Plan:
     """Plan a new run and write it down."""
     table = make_plan(selected.todo, shard_tracks=config.shard_tracks, shard_bytes=config.shard_bytes)
-    shards = _tracks_of_shards(table)
+    shards = _tracks_of(plan_shards(table))
     digest = hashlib.blake2b("\n".join(shards).encode(), digest_size=6).hexdigest()
     folder = run_folder(config.run_id)
     plan = _Plan(
@@ -246,7 +246,7 @@ def _resume(warehouse: Store, config: TagConfig, bundle_ids: list[str]) -> _Plan
     job_name = f"{run_folder(config.run_id)}/job.json"
     try:
         job = json.loads(warehouse.read(job_name))
-        table = read_plan(warehouse, job["plan"])
+        shards = read_plan_shards(warehouse, job["plan"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:
@@ -259,8 +259,8 @@ def _resume(warehouse: Store, config: TagConfig, bundle_ids: list[str]) -> _Plan
             )
     return _Plan(
         name=job["plan"],
-        shards=_tracks_of_shards(table),
-        tracks=table.num_rows,
+        shards=_tracks_of(shards),
+        tracks=pc.sum(shards["tracks"]).as_py(),
         size_bytes=job["size_bytes"],
         up_to_date=job["up_to_date"],
         removed=job["removed"],
@@ -268,10 +268,9 @@ def _resume(warehouse: Store, config: TagConfig, bundle_ids: list[str]) -> _Plan
     )
 
 
-def _tracks_of_shards(table: pa.Table) -> dict[str, int]:
+def _tracks_of(shards: pa.Table) -> dict[str, int]:
     """Shard -> its tracks, in the order of the plan."""
-    counts = table.group_by("shard", use_threads=False).aggregate([("track_id", "count")]).sort_by("shard")
-    return dict(zip(counts["shard"].to_pylist(), counts["track_id_count"].to_pylist(), strict=True))
+    return dict(zip(shards["shard"].to_pylist(), shards["tracks"].to_pylist(), strict=True))
 
 
 def _execute(

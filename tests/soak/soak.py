@@ -316,7 +316,7 @@ def soak_through(soak: Soak, *, kills: int, nodes: int) -> None:
     number = 0
     while soak.total < kills:
         run_id, number = f"disturbed-{number}", number + 1
-        for deadly in soak.rng.sample(EARLY_WRITES, 3):
+        for deadly in sorted(soak.rng.sample(EARLY_WRITES, 3), key=EARLY_WRITES.index):  # each comes further
             soak.die_at_writes(run_id, deadly)
         for kinds in soak.rng.sample(sittings_of(soak.rng), 4):
             soak.kill_processes(run_id, kinds)
