@@ -14,7 +14,7 @@ in the sparsest files that common encoders make, in bytes per second:
 | Opus (libopus, with and without DTX) | | 228 | 228 |
 | MP3 (LAME at 8 kb/s) | | 1000 | 4000 |
 
-Anything with sound in it takes more; speech at 6 kb/s has 560.
+Anything with sound in it takes more; Opus at 6 kb/s has 560.
 
 Which of the codes a file gets: ``implausible`` before ``too_long`` before ``truncated``.
 
