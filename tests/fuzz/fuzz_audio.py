@@ -4,9 +4,10 @@
 
 Files of every container and codec that the product reads, and some of those in `--data`, are mutated and tagged as
 one catalogue. Then must hold: planned = tagged + quarantined, one row per file, every code a known one, no error of
-the job, no hang, no exception that the decoder did not foresee, and memory of the tagging actor and of the decoders
-that does not grow from the first third of the run to the last. Files that killed their decoder are copied to `--keep`.
-Prints counts per container and code; exits 1 if anything does not hold. The same seed makes the same files.
+the job, no hang, no exception that the decoder did not foresee. Over a thousand files and more, memory of the tagging
+actor and of the decoders must not grow from the first third of the run to the last. Files that killed their decoder
+are copied to `--keep`. Prints counts per container and code; exits 1 if anything does not hold. The same seed makes
+the same files.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ MIB = 2**20
 ROLES = {"actor": b"ShardTagger", "decoder": b"_decode_task"}
 #: what a role may grow by from the first to the last third: allocators keep some of what they get
 GROWTH_BYTES = 64 * MIB
+#: in shorter runs the first third is but the models' warming up
+LONG_RUN_FILES = 1000
 
 
 @dataclass(kw_only=True)
@@ -170,7 +173,7 @@ def fuzz(
         report.violations.append(f"the job failed: {type(outcome[0]).__name__}: {outcome[0]}")
     else:
         _judge(report, outcome[0], Store(config.warehouse), made)
-    for role, sizes in report.tenths_bytes.items():
+    for role, sizes in report.tenths_bytes.items() if files >= LONG_RUN_FILES else ():
         first, last = float(np.mean(sizes[:3])), float(np.mean(sizes[-3:]))
         if last - first > GROWTH_BYTES:
             report.violations.append(f"{role}: memory grew from {first / MIB:.0f} to {last / MIB:.0f} MiB")

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from fuzz_audio import ROLES, fuzz
+from fuzz_audio import MIB, ROLES, fuzz
 from fuzz_mutations import mutate
 from fuzz_seeds import Seed, make_seeds
 from fuzz_structure import parts_of, with_right_checksums
@@ -53,6 +53,7 @@ def test_broken_files_of_every_container_each_get_one_row(local_ray: None, bundl
     assert report.violations == []
     assert report.crashed == []
     assert set(report.peak_bytes) == set(ROLES), "the watch must have seen the processes"
+    assert report.peak_bytes["decoder"] < 600 * MIB
     codes = {code for found in report.by_container.values() for code in found}
     assert {"tagged", "not_audio", "truncated"} <= codes, "some must be broken, and some spared"
     assert len(list((tmp_path / "audio").iterdir())) == 150
