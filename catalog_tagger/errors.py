@@ -30,7 +30,7 @@ QUARANTINE_CODES: Final[dict[str, str]] = {
     "decode_failed": "the decoder found nothing it could decode",
     "truncated": "under 90 % of the audio that the headers announce is there",
     "decoder_crashed": "the process that decoded the track died, each time it was tried",
-    "decoder_timeout": "decoding took longer than is allowed for a minute of audio",
+    "decoder_timeout": "decoding, or reading the headers, took longer than is allowed",
     "out_of_memory": "decoding asked for more memory than is allowed",
     "implausible": "the headers announce, or the bytes decode to, more audio than so few bytes can hold",
     "too_long": "the track is longer than the allowed duration",

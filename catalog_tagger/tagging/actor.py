@@ -28,13 +28,13 @@ import ray
 import ray.exceptions
 import torch
 
-from catalog_tagger.audio import cut_segments
+from catalog_tagger.audio import SEGMENT_SAMPLES, cut_segments
 from catalog_tagger.errors import AudioError, CatalogTaggerError, RunError
 from catalog_tagger.resampling import Pcm
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import ShardSummary, write_shard
 from catalog_tagger.tagging.decoder_pool import DecoderPool, Track, heard_s
-from catalog_tagger.tagging.fetching import fetch_all
+from catalog_tagger.tagging.fetching import StoreHealth, fetch_all
 from catalog_tagger.tagging.plan import read_shard_tracks
 from catalog_tagger.tagging.progress import MOST_DEATHS, Reporter
 from catalog_tagger.tagging.rows import PieceRows
@@ -75,6 +75,7 @@ class ShardTagger:
             mine, drivers = ", ".join(self.scorer.bundle_ids), ", ".join(job.bundle_ids)
             raise RunError(f"a node has {mine}, the driver {drivers}; install the same version on all nodes")
         self.reporter = Reporter(board=board)
+        self.health = StoreHealth()
         context = ray.get_runtime_context()
         self.node_id = context.get_node_id()
         gpus = ",".join(context.get_accelerator_ids().get("GPU", []))
@@ -128,8 +129,9 @@ class ShardTagger:
             max_duration_s=self.job.max_duration_s,
             memory_bytes=self.job.decode_memory_bytes,
             timeout_s=self.job.decode_timeout_s,
+            health=self.health,
         )
-        for track, block in pool.run(fetch_all(rows, roots=self.job.roots)):
+        for track, block in pool.run(fetch_all(rows, roots=self.job.roots, health=self.health)):
             if block is not None:
                 self.reporter.heard(heard_s(block))
                 segments = cut_segments(block, continued=track.n_samples > 0)
@@ -156,7 +158,9 @@ class ShardTagger:
                 segments = segments[:room]
             taken.append((track, segments))
             room -= len(segments)
-        scores = self.scorer.score(np.concatenate([segments for _, segments in taken]))
+        # a last batch is filled up: torch keeps buffers for every size of batch that it has met
+        silence = np.zeros((room, SEGMENT_SAMPLES), np.int16)
+        scores = self.scorer.score(np.concatenate([*(segments for _, segments in taken), silence]))
         at = 0
         for track, segments in taken:
             track.scores.append(scores[at : at + len(segments)])

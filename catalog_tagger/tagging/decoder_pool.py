@@ -7,7 +7,8 @@ Failure rule: whatever a decoder does, its track ends in one way, and no other t
   track is decoded again without being counted.
 - No item comes for longer than is allowed for a minute of audio: the process is killed and the track is
   ``decoder_timeout``. Time counts from the process's first sign, not while it waits for a free core.
-- A store that refuses access while a decoder reads ends the shard.
+- A store that refuses access while a decoder reads ends the shard; so does one that fails for every large
+  object, as for every small one (`fetching`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from catalog_tagger.errors import AudioError, StorageError
 from catalog_tagger.resampling import Pcm
 from catalog_tagger.tagging.decoding import Started, decode_task
 from catalog_tagger.tagging.encoded import Encoded
+from catalog_tagger.tagging.fetching import StoreHealth
 
 #: times that a track may kill its decoder; one kill may be another program's doing
 _MOST_CRASHES: Final = 3
@@ -73,6 +75,8 @@ class _Decoder:
     encoded: Any
     """Reference to the `Encoded`."""
     held_bytes: int
+    is_remote: bool
+    """It reads from object storage by itself."""
     timeout_s: float
     crashes: int = 0
     losses: int = 0
@@ -91,13 +95,18 @@ class DecoderPool:
         Bounds of one track, as of `decoding`.
     timeout_s
         Most seconds for a minute of audio.
+    health
+        Of the store that large objects are read from.
     """
 
-    def __init__(self, *, most: int, max_duration_s: float, memory_bytes: int, timeout_s: float) -> None:
+    def __init__(
+        self, *, most: int, max_duration_s: float, memory_bytes: int, timeout_s: float, health: StoreHealth
+    ) -> None:
         self._most = most
         self._limits = {"max_duration_s": max_duration_s, "memory_bytes": memory_bytes}
         self._timeout_s = timeout_s * BLOCK_S / 60.0
         self._running: dict[Any, _Decoder] = {}
+        self._health = health
 
     def run(self, fetched: Iterator[tuple[dict[str, Any], Encoded | AudioError]]) -> Iterator[tuple[Track, Pcm | None]]:
         """Blocks of all tracks as they come.
@@ -149,6 +158,7 @@ class DecoderPool:
             track=Track(row=row),
             encoded=ray.put(encoded),
             held_bytes=0 if encoded.data is None else encoded.data.nbytes,
+            is_remote=encoded.uri is not None,
             timeout_s=self._timeout_s + (_NETWORK_S if encoded.uri is not None else 0.0),
         )
 
@@ -167,6 +177,8 @@ class DecoderPool:
             return None
         decoder.waited_since = time.monotonic()
         if isinstance(item, np.ndarray):
+            if decoder.is_remote:
+                self._health.note(None)
             return item
         if isinstance(item, Started):
             decoder.started = item
@@ -176,6 +188,8 @@ class DecoderPool:
             del self._running[stream]
             if isinstance(item, StorageError):
                 raise item
+            if decoder.is_remote and isinstance(item, AudioError) and item.code == "unreadable":
+                self._health.note(StorageError(f"{track.row['uri']}: {item}", transient=True))
             track.ended, track.error = True, item
         return None
 

@@ -17,7 +17,7 @@ no longer the one that was listed is not read: its members lie elsewhere.
 Failure rule: a missing object is its track's `AudioError` (``not_found``), a read that failed however
 often it was tried likewise (``unreadable``), and a part that failed its members'. A refused access,
 missing credentials or a store that cannot be reached end the job, since no track can be blamed for
-them; so do `_FAILURES_IN_A_ROW` failed reads of a shard with none that succeeds in between: a store in
+them; so do `_FAILURES_IN_A_ROW` failed reads with none that succeeds in between: a store in
 a bad hour must not quarantine a catalogue.
 """
 
@@ -50,12 +50,34 @@ _AHEAD_BYTES: Final = 256 * 2**20
 _FAILURES_IN_A_ROW: Final = 4
 
 
+class StoreHealth:
+    """Whether object storage answers at all; one instance sees all reads of an actor, whoever does them."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def note(self, error: Exception | None) -> None:
+        """Take note of how a read ended.
+
+        Raises
+        ------
+        StorageError
+            Too many reads in a row failed in a way that may pass.
+        """
+        transient = isinstance(error, StorageError) and error.transient
+        self._failures = self._failures + 1 if transient else 0
+        if self._failures >= _FAILURES_IN_A_ROW:
+            message = f"{error} ({self._failures} reads in a row failed; resume the run when the store is well)"
+            raise StorageError(message, systemic=True, transient=True) from error
+
+
 def fetch_all(
     tracks: Iterable[dict[str, Any]],
     *,
     requests: int = _REQUESTS,
     ahead_bytes: int = _AHEAD_BYTES,
     roots: Sequence[str] = (),
+    health: StoreHealth | None = None,
 ) -> Iterator[tuple[dict[str, Any], Encoded | AudioError]]:
     """Fetch the tracks of a shard.
 
@@ -69,6 +91,8 @@ def fetch_all(
         Most bytes that are held or on their way, but for what the next track needs.
     roots
         Folders and ``s3://`` prefixes that tracks must lie in, links followed; none: anywhere.
+    health
+        Keeps count of failed reads from one call to the next; by default of this call alone.
 
     Yields
     ------
@@ -81,7 +105,7 @@ def fetch_all(
         Access was refused, or the store cannot be reached or fails all the time.
     """
     steps, reads = _steps(tracks, _resolved(roots))
-    limit, health = asyncio.Semaphore(requests), _Health()
+    limit, health = asyncio.Semaphore(requests), health or StoreHealth()
     begun = held = let_go = 0
     try:
         for step in steps:
@@ -101,23 +125,6 @@ def fetch_all(
     finally:
         for read in reads[:begun]:
             read.cancel()
-
-
-class _Health:
-    """Whether a store answers at all."""
-
-    def __init__(self) -> None:
-        self._failures = 0
-
-    def note(self, error: Exception | None) -> None:
-        """Take note of how a read ended; a `StorageError` where too many failed in a row."""
-        transient = isinstance(error, StorageError) and error.transient
-        self._failures = self._failures + 1 if transient else 0
-        if self._failures >= _FAILURES_IN_A_ROW:
-            message = (
-                f"{error} ({self._failures} reads in a row failed like this; resume the run when the store is well)"
-            )
-            raise StorageError(message, systemic=True, transient=True) from error
 
 
 @dataclass(kw_only=True)
@@ -140,7 +147,7 @@ class _Read:
         options = {"etag": self.etag, "most_bytes": WHOLE_BYTES, "limit": limit}
         self._future = Store(folder).fetch(name, self.start, self.end, **options)
 
-    def take(self, health: _Health) -> Answer | AudioError:
+    def take(self, health: StoreHealth) -> Answer | AudioError:
         """Wait for the bytes; a `StorageError` where no track is to blame."""
         if self.answer is None and self._future is not None:
             future, self._future = self._future, None
@@ -174,7 +181,7 @@ class _Step:
     ends: list[_Read] = field(default_factory=list)
     """Reads that no later track needs."""
 
-    def take(self, health: _Health) -> Encoded | AudioError:
+    def take(self, health: StoreHealth) -> Encoded | AudioError:
         """Wait for the track's bytes."""
         if self.known is not None:
             return self.known

@@ -146,9 +146,6 @@ def fuzz(
         bundles=(bundle,),
         device="cpu",
         shard_tracks=max(25, files // 100),
-        # torch keeps buffers for every size of batch that it has met, and a shard's last batch has any: with few
-        # sizes all are met in the first third, and what grows after that is a leak
-        batch_segments=8,
     )
     outcome: list[RunResult | BaseException] = []
 
