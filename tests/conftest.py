@@ -1,6 +1,7 @@
 """What several tests share: a model that hears nothing, small catalogues, an S3 server, one local Ray.
 
-Tests that use Ray carry the mark ``xdist_group("ray")``, so that one worker does them one after the other.
+Tests that use the Ray of their own process carry the mark ``xdist_group("ray")``, so that one worker does them
+one after the other; those that start jobs in processes of their own, and take long, ``xdist_group("ray_commands")``.
 """
 
 import os

@@ -10,7 +10,7 @@ from commands import command
 from conftest import BROKEN, TRACKS
 from servers import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("ray_commands")
 
 SOURCE, WAREHOUSE = f"s3://{BUCKET}/audio", f"s3://{BUCKET}/warehouse"
 

@@ -14,7 +14,7 @@ from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import read_manifest
 from catalog_tagger.tables.views import query
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("ray_commands")
 
 PLANNED = len(TRACKS) + len(BROKEN)
 

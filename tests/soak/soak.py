@@ -73,8 +73,8 @@ class Failed(Exception):
     """The product lost, doubled or changed something, or hung."""
 
 
-def make_catalogue(folder: Path, *, tracks: int, seed: int) -> Path:
-    """Tracks of half a minute to ten, every eighth of them broken."""
+def make_catalogue(folder: Path, *, tracks: int, seed: int, most_minutes: int = 30) -> Path:
+    """Tracks of half a second to so many minutes, every eighth of them broken."""
     folder.mkdir()
     rng = np.random.default_rng(seed)
     minute = write(folder / "minute.mp3", glide(60.0, rate_hz=22050), rate_hz=22050, codec="mp3")
@@ -87,7 +87,7 @@ def make_catalogue(folder: Path, *, tracks: int, seed: int) -> Path:
             noise = rng.normal(0, 3000, int(rng.integers(8000, 1_000_000))).astype(np.int16)
             (folder / f"{i:03d}.wav").write_bytes(wav_bytes(noise))
         else:
-            (folder / f"{i:03d}.mp3").write_bytes(data * int(rng.integers(1, 30)))
+            (folder / f"{i:03d}.mp3").write_bytes(data * int(rng.integers(1, most_minutes)))
     return folder
 
 

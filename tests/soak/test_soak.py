@@ -10,13 +10,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from soak import Soak, make_catalogue, with_cluster
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("ray_commands")
 
 
 @pytest.fixture(scope="module")
 def soak(bundle: str, tmp_path_factory: pytest.TempPathFactory) -> Soak:
     folder = tmp_path_factory.mktemp("soak")
-    source = make_catalogue(folder / "audio", tracks=24, seed=0)
+    source = make_catalogue(folder / "audio", tracks=16, seed=0, most_minutes=12)
     prepared = Soak(folder, source, bundle, random.Random(0))
     prepared.finish("undisturbed")
     return prepared

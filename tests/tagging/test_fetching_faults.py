@@ -100,7 +100,8 @@ def test_no_byte_of_a_tar_is_fetched_twice(s3: S3Server, proxy: FaultProxy, faul
     assert_all_there(rows, tracks)
     needed = sum(len(data) for data in tracks.values())
     sent = proxy.sent[f"/{BUCKET}/once/x.tar"]
-    assert needed <= sent <= 1.02 * needed
+    # after a fault the client may ask once more for what is on its way: a part's rest, never a part twice
+    assert needed <= sent <= (1.02 if fault is None else 1.10) * needed
     assert (proxy.faults.total() >= 10) == (fault is not None)
     if fault is None:
         stretch = rows[-1]["offset"] + rows[-1]["size_bytes"] - rows[0]["offset"]
@@ -167,9 +168,7 @@ def test_a_store_that_fails_all_the_time_ends_the_job_and_quarantines_no_catalog
     put(s3, kind, f"down/{kind}")
     rows = planned(f"down/{kind}")
     proxy.rule = lambda request: "503" if request.is_read else None
-    with pytest.raises(
-        StorageError, match=r"503 SlowDown .*4 reads in a row failed like this; resume the run"
-    ) as caught:
+    with pytest.raises(StorageError, match=r"503 SlowDown .*4 reads in a row failed; resume the run") as caught:
         list(fetch_all(rows))
     assert (caught.value.systemic, caught.value.transient) == (True, True)
     assert proxy.requests["GET"] < 4 * COUNT
