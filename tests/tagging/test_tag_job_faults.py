@@ -106,7 +106,7 @@ def test_access_lost_on_the_way_ends_the_job_and_the_run_can_be_resumed(
 def test_a_store_that_fails_for_every_large_object_ends_the_job_before_a_catalogue_is_quarantined(
     s3: S3Server, proxy: FaultProxy, bundle: str
 ) -> None:
-    large = wav_bytes(np.zeros((2**20, 17), np.int16), rate_hz=48000)  # 34 MB for 22 s
+    large = wav_bytes(np.zeros((17 * 2**17, 8), np.int16), rate_hz=48000)  # 36 MB for 46 s
     s3.put_all({f"long-files/{i}.wav": large for i in range(5)})
     job = (
         "tag",
