@@ -27,12 +27,12 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catalog_tagger.errors import StorageError
+from catalog_tagger.errors import RunError, StorageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.schemas import TABLES
 
@@ -176,19 +176,34 @@ def finished_shards(store: Store, run_id: str) -> list[str]:
 
 
 def read_shard(store: Store, run_id: str, shard: str) -> tuple[ShardSummary, list[FileEntry]] | None:
-    """Account for a finished shard from the footers of its files; None where one is missing or damaged."""
-    entries = []
+    """Account for a finished shard from the footers of its files.
+
+    None where a file is missing or damaged, or where the files come from two attempts: the later one died
+    between them, and its rows may differ (a decoder that was too slow once, say).
+    """
+    entries, summaries = [], []
     for table in TABLES:
         name = table_file(table, run_id, shard)
         try:
             with store.open(name, ahead_bytes=_FOOTER_BYTES) as file:
                 size = file.seek(0, io.SEEK_END)
-                footer = pq.ParquetFile(file).metadata
-            summary = ShardSummary(**json.loads(footer.metadata[_FOOTER_KEY]))
-        except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+                footer = _footer(file)
+        except FileNotFoundError:
             return None
-        entries.append(FileEntry(table=table, name=name, rows=footer.num_rows, size_bytes=size))
-    return summary, entries
+        if footer is None:
+            return None
+        summaries.append(footer[1])
+        entries.append(FileEntry(table=table, name=name, rows=footer[0], size_bytes=size))
+    return (summaries[0], entries) if all(summary == summaries[0] for summary in summaries) else None
+
+
+def _footer(file: IO[bytes]) -> tuple[int, ShardSummary] | None:
+    """(rows, summary) of a shard's file; None where it is damaged or not one."""
+    try:
+        footer = pq.ParquetFile(file).metadata
+        return footer.num_rows, ShardSummary(**json.loads(footer.metadata[_FOOTER_KEY]))
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):  # Arrow calls damage an OSError, too
+        return None
 
 
 def read_shards(store: Store, run_id: str) -> dict[str, tuple[ShardSummary, list[FileEntry]]]:
@@ -202,17 +217,42 @@ def read_shards(store: Store, run_id: str) -> dict[str, tuple[ShardSummary, list
 def commit_run(store: Store, manifest: RunManifest) -> bool:
     """Make a run visible; False where somebody else has done so before.
 
-    Files of the run that the manifest does not list are removed first: rows that another driver, or an
-    actor that was taken for dead, wrote once more would be seen by engines that read whole folders.
+    Raises
+    ------
+    RunError
+        A file of the manifest is not there: another driver of the same run has swept it away.
+    """
+    if read_manifest(store, manifest.run_id) is not None:
+        return False
+    there = {f"{folder}/{name}" for folder in _folders(manifest.run_id) for name in store.children(folder)}
+    gone = [file.name for file in manifest.files if file.name not in there]
+    if gone:
+        raise RunError(f"{store.uri_of(gone[0])}: gone; run it again with --run-id {manifest.run_id}")
+    if not store.create(f"{run_folder(manifest.run_id)}/manifest.json", manifest.to_json()):
+        return False
+    sweep_run(store, manifest)
+    return True
+
+
+def sweep_run(store: Store, manifest: RunManifest) -> None:
+    """Remove files of a committed run that its manifest does not list, and what killed writers left.
+
+    Rows that another driver, or an actor that was taken for dead, wrote once more would be seen by engines
+    that read whole folders. This comes after the commit: before it nobody knows whose files will count.
     """
     listed = {file.name for file in manifest.files}
-    for table in TABLES:
-        folder = f"{table}/run_id={manifest.run_id}"
+    for folder in _folders(manifest.run_id):
         for name in store.children(folder):
             if f"{folder}/{name}" not in listed:
                 store.remove(f"{folder}/{name}")
         store.sweep(folder)
-    return store.create(f"{run_folder(manifest.run_id)}/manifest.json", manifest.to_json())
+    run = run_folder(manifest.run_id)
+    for folder in (run, f"{run}/lease", *(f"{run}/{name}" for name in store.children(run) if "." not in name)):
+        store.sweep(folder)
+
+
+def _folders(run_id: str) -> list[str]:
+    return [f"{table}/run_id={run_id}" for table in TABLES]
 
 
 def read_manifest(store: Store, run_id: str) -> RunManifest | None:

@@ -10,9 +10,9 @@ The files also are the run's record of machine time, by which ``runs`` tells wha
 
 Failure rule: a driver that lost its lease, say after its machine slept, finds a higher number and stops
 before it commits. Where a store ignores conditional writes, two drivers that start within the same
-moment may both go on. Nothing is corrupted then: both do the same plan or each its own, files of
-different plans have different names, a manifest lists the files of one plan alone, and the manifest
-that is written last stands. The price is work done twice.
+moment may both go on, until one finds the other's name in its lease at its next beat. What they write
+does not mix: files of different plans have different names, a manifest lists the files of one plan
+alone, is written only while none is there and all its files are. The price is work done twice.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from catalog_tagger.tables.commit import Session, run_folder
 
 BEAT_S: Final = 10.0
 STALE_S: Final = 45.0
-#: a lease whose clock is this far behind is worth a closer look, and dead whatever the two clocks differ by
-_SILENT: Final = timedelta(minutes=2)
+_END_S: Final = 5.0
+#: a lease whose clock is this far behind is dead whatever the two clocks differ by
 _LONG_DEAD: Final = timedelta(hours=1)
 
 
@@ -112,19 +112,21 @@ class HeldLease:
             raise RunError(f"run {self._run_id}: another driver has taken it over; finished shards are kept")
 
     def beat(self) -> None:
-        """Give a sign of life now; `StorageError` where the store refuses."""
+        """Give a sign of life now; `StorageError` where the store refuses, `RunError` where the lease is lost."""
         with self._beating:
             self._beat()
 
     def end(self) -> None:
         """Give the run up; a failure to say so leaves it to be found stale."""
         self._stop.set()
-        self._thread.join(timeout=STALE_S)
+        if not self._beating.acquire(timeout=_END_S):
+            return  # the store is in a bad hour, and somebody waits for this process to end
         try:
-            with self._beating:
-                self._beat(ended=True)
+            self._beat(ended=True)
         except CatalogTaggerError:
             return
+        finally:
+            self._beating.release()
 
     def _beat_on(self) -> None:
         while not self._stop.wait(BEAT_S):
@@ -137,6 +139,10 @@ class HeldLease:
                 continue  # the store may be back at the next beat
 
     def _beat(self, *, ended: bool = False) -> None:
+        # a store that ignores conditions may have let another driver take the same number
+        if _read(self._store, self._run_id, self._lease.number).owner != self._lease.owner:
+            self._lost = True
+            self.require()
         session, size, now = self._lease.session, self._size(), time.monotonic()
         if size is not None:
             session = replace(
@@ -173,7 +179,7 @@ def hold(store: Store, run_id: str) -> Iterator[HeldLease]:
         started_at=_now(),
         last_seen_at=_now(),
         nodes=1,
-        cpus=os.cpu_count() or 1,
+        cpus=0,
         gpus=0,
     )
     lease = Lease(
@@ -187,7 +193,7 @@ def hold(store: Store, run_id: str) -> Iterator[HeldLease]:
     )
     name = _name(run_id, lease.number)
     mine = store.create(name, lease.to_json())
-    # a store that ignores the condition lets the later one through: at least one of the two finds out
+    # a store that ignores the condition lets the later one through: as a rule one of the two finds out here
     if not mine or _read(store, run_id, lease.number).owner != lease.owner:
         raise RunError(f"run {run_id}: another driver took it at this moment; let it work")
     held = HeldLease(store, run_id, lease)
@@ -202,12 +208,15 @@ def read_leases(store: Store, run_id: str) -> list[Lease]:
     return [_read(store, run_id, number) for number in _numbers(store, run_id)]
 
 
-def seems_free(store: Store, run_id: str) -> bool:
-    """Whether a run that was begun has no driver, as far as can be told at once; `hold` makes sure."""
-    leases = read_leases(store, run_id)
-    if not leases or leases[-1].ended or _is_gone(leases[-1]):
-        return True
-    return _silence(leases[-1]) > _SILENT
+def is_free(store: Store, run_id: str) -> bool:
+    """Whether nobody works on a run; takes up to 45 s where its driver was on another machine."""
+    newest = _newest_number(store, run_id)
+    try:
+        if newest:
+            _require_free(store, run_id, newest)
+    except RunError:
+        return False
+    return True
 
 
 def this_process() -> tuple[str, str]:
@@ -238,12 +247,7 @@ def _is_gone(lease: Lease) -> bool:
     if lease.machine == _machine():
         pid, started = lease.process.split("/")
         return _started(int(pid)) != started
-    return _silence(lease) > _LONG_DEAD
-
-
-def _silence(lease: Lease) -> timedelta:
-    """How long ago the holder gave its last sign, by two clocks that may differ."""
-    return datetime.now(timezone.utc) - datetime.fromisoformat(lease.session.last_seen_at)
+    return datetime.now(timezone.utc) - datetime.fromisoformat(lease.session.last_seen_at) > _LONG_DEAD
 
 
 def _machine() -> str:

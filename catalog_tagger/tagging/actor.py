@@ -89,6 +89,8 @@ class ShardTagger:
         deaths = self.reporter.begin(name, node_id=self.node_id)
         if deaths.count >= MOST_DEATHS and not given["give_up"]:
             return _answer(status | {"deaths": deaths.count, "reason": deaths.reason})
+        if deaths.count >= 2 * MOST_DEATHS:  # unheard tracks cannot do that
+            return _answer(status | {"error": f"writing {name} kills the tagging processes: {deaths.reason}"})
         try:
             tracks = read_shard_tracks(
                 self.warehouse,

@@ -2,11 +2,12 @@
 
 Failure rule: whatever a decoder does, its track ends in one way, and no other track notices.
 
-- The process dies: the track is decoded again from its start, up to three times, then it is
+- The process dies: the track is decoded again from its start; the third time it is
   ``decoder_crashed``. A process that was lost with its node, or whose samples were, has not failed: its
   track is decoded again without being counted.
 - No item comes for longer than is allowed for a minute of audio: the process is killed and the track is
   ``decoder_timeout``. Time counts from the process's first sign, not while it waits for a free core.
+- A node where decoding cannot even begin, since it lacks the package, ends the shard.
 - A store that refuses access while a decoder reads ends the shard; so does one that fails for every large
   object, as for every small one (`fetching`).
 """
@@ -27,7 +28,7 @@ import ray
 import ray.exceptions
 
 from catalog_tagger.audio import BLOCK_S, SAMPLE_RATE_HZ, StreamInfo
-from catalog_tagger.errors import AudioError, StorageError
+from catalog_tagger.errors import AudioError, RunError, StorageError
 from catalog_tagger.resampling import Pcm
 from catalog_tagger.tagging.decoding import Started, decode_task
 from catalog_tagger.tagging.encoded import Encoded
@@ -48,7 +49,6 @@ _CRASHES: Final = (
     ray.exceptions.WorkerCrashedError,
     ray.exceptions.OutOfMemoryError,
     ray.exceptions.TaskCancelledError,
-    ray.exceptions.RayTaskError,
 )
 #: ... or whose node is
 _LOSSES: Final = (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError)
@@ -175,6 +175,9 @@ class DecoderPool:
             del self._running[stream]
             self._again(decoder, error)
             return None
+        except ray.exceptions.RayTaskError as error:  # not of the track: decoding catches whatever its bytes do
+            reason = str(error.cause or error).strip().splitlines() or [type(error).__name__]
+            raise RunError(f"a node cannot decode ({reason[-1]}); install the same version on all nodes") from error
         decoder.waited_since = time.monotonic()
         if isinstance(item, np.ndarray):
             if decoder.is_remote:

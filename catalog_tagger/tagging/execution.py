@@ -4,8 +4,8 @@ In the first round every piece is as a rule a whole work shard. Pieces that kill
 back undone; in the next round they are taken apart, until the track that does it stands alone and is
 quarantined as ``tagger_crashed``. So a poison track costs a few actors, and a lost node costs nothing.
 
-Failure rule: when a round begins with three such pieces and nothing done it is not the tracks: the run
-stops with the reason, resumable.
+Failure rule: when a round begins with three shards that kill their actors and nothing done, it is not
+the tracks: the run stops with the reason, resumable.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ from catalog_tagger.tagging.pieces import Piece
 from catalog_tagger.tagging.progress import MOST_DEATHS, Progress, make_board
 
 _LOOK_EVERY_S: Final = 0.5
-#: a round whose first pieces all kill their actors has another cause than their tracks
+#: a round that begins with so many whole shards, or parts of shards, that kill their actors, and nothing done,
+#: has another cause than their tracks; parts are where poison was found, and may lie side by side
 _HOPELESS: Final = 3
+_HOPELESS_PARTS: Final = 32
 
 Done = list[tuple[ShardSummary, list[FileEntry]]]
 
@@ -138,7 +140,8 @@ def _collected(statuses: Any, lease: HeldLease) -> tuple[Done, dict[str, tuple[i
                     raise StorageError(status["error"])
                 if "deaths" in status:
                     killing[status["name"]] = (status["deaths"], status["reason"])
-                    if not done and len(killing) == _HOPELESS:
+                    whole = sum("." not in name for name in killing)
+                    if not done and (whole >= _HOPELESS or len(killing) >= _HOPELESS_PARTS):
                         raise _hopeless(killing)
                 else:
                     done.append((ShardSummary(**status["summary"]), [FileEntry(**file) for file in status["files"]]))

@@ -35,9 +35,10 @@ from catalog_tagger.tables.commit import (
     read_manifest,
     read_shards,
     run_folder,
+    sweep_run,
     unfinished_runs,
 )
-from catalog_tagger.tables.lease import HeldLease, Lease, hold, read_leases, seems_free
+from catalog_tagger.tables.lease import HeldLease, Lease, hold, is_free, read_leases
 from catalog_tagger.tagging.changes import Selection, select_changed
 from catalog_tagger.tagging.config import TagConfig
 from catalog_tagger.tagging.pieces import pieces_left
@@ -137,7 +138,7 @@ def left_behind(warehouse: Store, source: str, bundle_ids: list[str]) -> str | N
     for run_id in unfinished_runs(warehouse):
         try:
             job = json.loads(warehouse.read(f"{run_folder(run_id)}/job.json"))
-            if (job["source"], job["bundles"]) == (source, bundle_ids) and seems_free(warehouse, run_id):
+            if (job["source"], job["bundles"]) == (source, bundle_ids) and is_free(warehouse, run_id):
                 begun.append((job["started_at"], run_id))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             continue  # of no use to anybody: it stays among the unfinished
@@ -191,6 +192,7 @@ def _run(
 
 
 def _already(warehouse: Store, committed: RunManifest) -> RunResult:
+    sweep_run(warehouse, committed)  # whoever committed it may have died before this
     return RunResult(
         state="already_committed",
         run_id=committed.run_id,
@@ -249,7 +251,7 @@ def _resume(warehouse: Store, config: TagConfig, bundle_ids: list[str]) -> _Plan
         shards = read_plan_shards(warehouse, job["plan"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{warehouse.uri_of(job_name)}: damaged ({error}); start a run of another name") from error
     for key, mine in (("source", config.source), ("bundles", bundle_ids)):
         if job[key] != mine:

@@ -1,6 +1,7 @@
 """Runs appear whole or not at all, and can be accounted for from what lies in the warehouse."""
 
 import json
+import random
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from warehouse import manifest_of, put_run, put_shard, track_row
 
-from catalog_tagger.errors import StorageError
+from catalog_tagger.errors import RunError, StorageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import (
     RunManifest,
@@ -135,3 +136,42 @@ def test_a_shard_with_a_missing_or_damaged_file_does_not_count(store: Store, tmp
     (tmp_path / "segments/run_id=r/damaged.parquet").write_bytes(b"PAR1")
     pq.write_table(pa.table({"x": [1]}), tmp_path / "tracks/run_id=r/foreign.parquet")
     assert list(read_shards(store, "r")) == ["whole"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_shard_with_a_damaged_footer_does_not_count(store: Store, tmp_path: Path, seed: int) -> None:
+    put_shard(store, run_id="r", shard="s", rows=[track_row("a", run_id="r", minute=0)])
+    path = tmp_path / "tracks/run_id=r/s.parquet"
+    data = bytearray(path.read_bytes())
+    footer = int.from_bytes(data[-8:-4], "little")
+    for at in random.Random(seed).sample(range(min(footer, 200)), 8):
+        data[len(data) - 8 - footer + at] ^= 0xFF
+    path.write_bytes(data)
+    assert read_shards(store, "r") == {}
+
+
+def test_files_of_two_attempts_at_a_shard_do_not_count_together(store: Store, tmp_path: Path) -> None:
+    put_shard(store, run_id="r", shard="s", rows=[track_row("a", run_id="r", minute=0)])
+    first = (tmp_path / "tracks/run_id=r/s.parquet").read_bytes()
+    put_shard(store, run_id="r", shard="s", rows=[track_row("a", run_id="r", minute=0)], segments=5)
+    (tmp_path / "tracks/run_id=r/s.parquet").write_bytes(first)
+    assert read_shards(store, "r") == {}
+
+
+def test_a_driver_that_comes_late_neither_sweeps_nor_replaces_what_was_committed(store: Store) -> None:
+    theirs = put_shard(store, run_id="r", shard="s", rows=[track_row("a", run_id="r", minute=0)])
+    mine = put_shard(store, run_id="r", shard="s.000000-000001", rows=[track_row("a", run_id="r", minute=0)])
+    assert commit_run(store, manifest_of("r", theirs))
+    assert not commit_run(store, manifest_of("r", mine))
+    manifest = read_manifest(store, "r")
+    assert manifest is not None
+    assert manifest.files == theirs
+    assert all(store.exists(file.name) for file in theirs)
+
+
+def test_a_manifest_whose_files_are_gone_is_not_committed(store: Store) -> None:
+    files = put_shard(store, run_id="r", shard="s", rows=[track_row("a", run_id="r", minute=0)])
+    store.remove(files[0].name)
+    with pytest.raises(RunError, match=r"/s\.parquet: gone; run it again with --run-id r"):
+        commit_run(store, manifest_of("r", files))
+    assert read_manifest(store, "r") is None

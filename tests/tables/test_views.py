@@ -1,15 +1,17 @@
 """What SQL sees: committed rows alone, and of each track the newest."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from warehouse import put_run, put_shard, track_row
+from warehouse import manifest_of, put_run, put_shard, track_row
 
 from catalog_tagger.errors import StorageError, UsageError
 from catalog_tagger.storage import Store
+from catalog_tagger.tables.commit import commit_run
 from catalog_tagger.tables.views import connect, query
 
 
@@ -49,7 +51,20 @@ def test_history_has_every_row_and_current_the_newest(store: Store) -> None:
     assert rows(store, "SELECT count(*) FROM segments_history") == [(7,)]
 
 
-def test_a_later_run_with_an_older_row_does_not_win(store: Store) -> None:
+def put_run_at(store: Store, run_id: str, rows: list[dict[str, Any]], *, committed_at: str) -> None:
+    files = put_shard(store, run_id=run_id, shard="000000-x", rows=rows)
+    commit_run(store, manifest_of(run_id, files, committed_at=committed_at))
+
+
+def test_a_node_whose_clock_is_ahead_does_not_outlast_later_runs(store: Store) -> None:
+    row = track_row("x", run_id="b", minute=50)
+    put_run_at(store, "b", [row, track_row("y", run_id="b", minute=50)], committed_at="2026-01-01T12:10:00+00:00")
+    put_run_at(store, "a", [track_row("x", run_id="a", minute=20)], committed_at="2026-01-01T12:20:00+00:00")
+    assert rows(store, "SELECT track_id, run_id FROM tracks ORDER BY 1") == [("x", "a"), ("y", "b")]
+    assert rows(store, "SELECT track_id, run_id FROM segments GROUP BY ALL ORDER BY 1") == [("x", "a"), ("y", "b")]
+
+
+def test_of_runs_committed_at_once_a_later_one_with_an_older_row_does_not_win(store: Store) -> None:
     put_run(store, "a", [track_row("x", run_id="a", minute=7)])
     put_run(store, "b", [track_row("x", run_id="b", minute=3)])
     assert rows(store, "SELECT run_id FROM tracks") == [("a",)]
@@ -74,16 +89,18 @@ def test_a_quarantined_row_replaces_a_tagged_one_and_its_segments(store: Store) 
         min_size=1,
         max_size=8,
         unique_by=lambda row: (row[0], row[2]),
-    )
+    ),
+    committed=st.fixed_dictionaries(dict.fromkeys("abcd", st.integers(1, 3))),
 )
 @settings(max_examples=15, deadline=None)
-def test_current_is_the_greatest_by_time_then_run(
-    made: list[tuple[str, int, str]], tmp_path_factory: pytest.TempPathFactory
+def test_current_is_the_greatest_by_commit_then_time_then_run(
+    made: list[tuple[str, int, str]], committed: dict[str, int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     store = Store(tmp_path_factory.mktemp("w"))
     for run_id in {run_id for _, _, run_id in made}:
-        put_run(store, run_id, [track_row(t, run_id=r, minute=m) for t, m, r in made if r == run_id])
-    expected = {track: max((m, r) for t, m, r in made if t == track)[1] for track, _, _ in made}
+        of_run = [track_row(t, run_id=r, minute=m) for t, m, r in made if r == run_id]
+        put_run_at(store, run_id, of_run, committed_at=f"2026-01-0{committed[run_id]}T00:00:00+00:00")
+    expected = {track: max((committed[r], m, r) for t, m, r in made if t == track)[2] for track, _, _ in made}
     assert dict(rows(store, "SELECT track_id, run_id FROM tracks")) == expected
 
 

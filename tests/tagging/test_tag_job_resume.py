@@ -1,5 +1,7 @@
 """What a job without a run's name does about runs that were left unfinished."""
 
+import json
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from audio_files import wav_bytes
 from job_runs import rows
 
 from catalog_tagger.storage import Store
+from catalog_tagger.tables import lease
 from catalog_tagger.tables.commit import unfinished_runs
 from catalog_tagger.tables.lease import hold
 from catalog_tagger.tagging import job
@@ -77,6 +80,20 @@ def test_a_run_that_somebody_works_on_is_left_to_them(config: TagConfig) -> None
         result = run_tag_job(again(config))
     assert (result.state, result.finished, result.unfinished_runs) == ("committed", None, (left,))
     assert result.run_id != left
+
+
+def test_a_driver_that_died_on_another_machine_is_waited_out_and_its_run_finished(
+    config: TagConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "STALE_S", 2.0)
+    store = Store(config.warehouse)
+    (left,) = unfinished_runs(store)
+    name = f"runs/{left}/lease/0001.json"
+    ahead = (datetime.now(timezone.utc) + timedelta(minutes=10)).isoformat()  # by a clock of its own
+    found = json.loads(store.read(name))
+    found |= {"machine": "elsewhere/1/2", "ended": False, "session": {**found["session"], "last_seen_at": ahead}}
+    store.write(name, json.dumps(found).encode())
+    assert run_tag_job(again(config)).finished == left
 
 
 def test_a_name_of_its_own_leaves_other_runs_alone(config: TagConfig) -> None:
