@@ -24,6 +24,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
 from catalog_tagger.errors import StorageError
+from catalog_tagger.etags import CHANGED
 from catalog_tagger.storage import explained
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class RangedFile(io.RawIOBase):
         ``bucket/key``.
     size_bytes
         None: to the end of the object. More than there is counts as what there is.
+    etag
+        What the object must be; None: whatever it is when it is opened.
 
     Raises
     ------
@@ -63,12 +66,13 @@ class RangedFile(io.RawIOBase):
         offset: int = 0,
         size_bytes: int | None = None,
         part_bytes: int = PART_BYTES,
+        etag: str | None = None,
     ) -> None:
         self.failure: StorageError | FileNotFoundError | None = None
         self._files, self._path = files, path
         self._offset, self._part_bytes = offset, part_bytes
         self._at = 0
-        self._etag: str | None = None
+        self._etag = etag
         self._parts: OrderedDict[int, bytes | bytearray] = OrderedDict()
         self._ahead: tuple[int, Future[Answer]] | None = None
         self._last = -1
@@ -158,6 +162,10 @@ class RangedFile(io.RawIOBase):
 
     def _keep(self, index: int, answer: Answer) -> bytes | bytearray:
         data = answer.data or b""
+        _, start, end = self._range(index)
+        if len(data) < end - start:  # it shrank, in a store whose ETags do not tell
+            self.failure = StorageError(f"s3://{self._path}: {CHANGED}")
+            raise self.failure
         self._parts[index] = data
         while len(self._parts) > _CACHED_PARTS:
             self._parts.popitem(last=False)

@@ -31,6 +31,7 @@ from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
 
 from catalog_tagger.errors import StorageError
+from catalog_tagger.etags import CHANGED
 from catalog_tagger.retrying import Fault, RetryPolicy, read_timeout_s
 from catalog_tagger.storage import ACCESS_DENIED
 
@@ -193,7 +194,7 @@ class S3Files(S3FileSystem):  # type: ignore[misc]
                 return await attempt()
             except _Changed:
                 if etag is not None:
-                    raise StorageError(f"s3://{path}: changed while it was read; run the job again") from None
+                    raise StorageError(f"s3://{path}: {CHANGED}") from None
                 reading.restart()
                 raise _UnsoundAnswerError from None
 

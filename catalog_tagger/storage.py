@@ -26,6 +26,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from catalog_tagger.errors import CatalogTaggerError, StorageError, UsageError
+from catalog_tagger.etags import file_etag
 from catalog_tagger.retrying import ExhaustedError
 
 if TYPE_CHECKING:
@@ -105,12 +106,17 @@ class Store:
             with opened as file:
                 yield file
 
-    def open_range(self, name: str, *, offset: int = 0, size_bytes: int | None = None) -> RangedFile:
-        """An object of object storage, or `size_bytes` of it from `offset` on, as a file in bounded memory."""
+    def open_range(
+        self, name: str, *, offset: int = 0, size_bytes: int | None = None, etag: str | None = None
+    ) -> RangedFile:
+        """An object of object storage, or `size_bytes` of it from `offset` on, as a file in bounded memory.
+
+        `etag` is what the object must be; by default whatever it is when it is opened.
+        """
         from catalog_tagger.ranged import RangedFile
 
         with explained(self.uri_of(name), missing_is_error=False):
-            return RangedFile(self.fs, self.path(name), offset=offset, size_bytes=size_bytes)
+            return RangedFile(self.fs, self.path(name), offset=offset, size_bytes=size_bytes, etag=etag)
 
     def fetch(self, name: str, start: int, end: int | None, **options: Any) -> Future[Answer]:
         """Begin to read an object of object storage; see `catalog_tagger.s3.S3Files.fetch`."""
@@ -187,7 +193,7 @@ class Store:
                 stat = Path(path).stat()  # fsspec rounds mtime to a float
             except FileNotFoundError:
                 return ObjectInfo(uri=path, size_bytes=0, etag="")
-            return ObjectInfo(uri=path, size_bytes=stat.st_size, etag=f"{stat.st_size:x}-{stat.st_mtime_ns:x}")
+            return ObjectInfo(uri=path, size_bytes=stat.st_size, etag=file_etag(stat))
         size = int(entry.get("size") or 0)
         return ObjectInfo(uri=f"s3://{entry['name']}", size_bytes=size, etag=str(entry.get("ETag", "")).strip('"'))
 

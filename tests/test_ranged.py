@@ -85,8 +85,18 @@ def test_a_part_of_another_version_is_refused_also_where_the_store_ignores_the_c
     with ranged() as file:
         file._etag = "0" * 32
         file.seek(5 * PART)
-        with pytest.raises(StorageError, match="s3://catalogue/ranged/a: changed while it was read"):
+        with pytest.raises(StorageError, match="s3://catalogue/ranged/a: changed since it was listed or first read"):
             file.read(1)
+
+
+def test_an_object_that_shrinks_is_refused_also_where_the_store_has_no_etags(s3: S3Server, proxy: FaultProxy) -> None:
+    with ranged() as file:
+        file._etag = ""
+        assert file.read(10) == DATA[:10]
+        s3.put("ranged/a", DATA[: 3 * PART + 7])
+        with pytest.raises(StorageError, match="s3://catalogue/ranged/a: changed since it was listed or") as caught:
+            file.read()
+        assert file.failure is caught.value
 
 
 def test_a_missing_object_is_said_when_it_is_opened(proxy: FaultProxy) -> None:

@@ -173,7 +173,7 @@ def test_bytes_of_two_versions_never_come_together(s3: S3Server, store: Store, p
     with store.open("there", ahead_bytes=100_000) as file:
         assert file.read(10) == other[:10]
         s3.put(name, DATA)
-        with pytest.raises(StorageError, match="there: changed while it was read"):
+        with pytest.raises(StorageError, match="there: changed since it was listed or first read"):
             file.read()
 
 

@@ -4,7 +4,8 @@ Small things come as bytes; local files are opened by the decoder, and so are la
 reads in bounded memory.
 
 Failure rule: what cannot be opened is its track's `AudioError`, or the `StorageError` that no track
-can be blamed for. An object that fails while it is read raises, and keeps the error in the file's
+can be blamed for. A tar that is no longer the one that was listed is ``unreadable``: another track may lie
+where the track lay. An object that fails while it is read raises, and keeps the error in the file's
 `failure` too, since FFmpeg may take the exception for the end of the file.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catalog_tagger.errors import AudioError, StorageError
+from catalog_tagger.etags import CHANGED, file_etag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class Encoded:
     uri: str | None = None
     offset: int = 0
     size_bytes: int | None = None
+    etag: str | None = None
+    """What `path` or `uri` must still be; None: whatever it is now."""
 
     def open(self) -> IO[bytes]:
         """A seekable file over exactly these bytes.
@@ -52,6 +56,9 @@ class Encoded:
                 code = "unreadable" if path.exists() else "not_found"
                 raise AudioError(code, "not a file" if path.exists() else "no such file")
             file = path.open("rb")
+            if self.etag is not None and file_etag(os.fstat(file.fileno())) != self.etag:
+                file.close()
+                raise AudioError("unreadable", f"the tar {CHANGED}")
         except OSError as error:
             raise AudioError("unreadable", error.strerror or type(error).__name__) from error
         if self.size_bytes is None:
@@ -63,7 +70,8 @@ class Encoded:
 
         folder, _, name = uri.rpartition("/")
         try:
-            return cast(IO[bytes], Store(folder).open_range(name, offset=self.offset, size_bytes=self.size_bytes))
+            place = {"offset": self.offset, "size_bytes": self.size_bytes, "etag": self.etag}
+            return cast(IO[bytes], Store(folder).open_range(name, **place))
         except (StorageError, FileNotFoundError) as error:
             raise blamed(error, uri=uri) from error
 

@@ -285,7 +285,7 @@ def _known(row: dict[str, Any], roots: tuple[str, ...]) -> Encoded | AudioError 
         return AudioError("not_found", "the tar file, or the member in it, does not exist")
     if roots and not any(place == root or place.startswith(f"{root}/") for root in roots):
         return AudioError("outside_roots", "its real place lies outside the roots that the run may read")
-    member = {} if container is None else {"offset": offset, "size_bytes": size}
+    member = {} if container is None else {"offset": offset, "size_bytes": size, "etag": _tar_etag(row)}
     if is_local:
         return Encoded(path=place, **member)
     if container is not None and size == 0:  # a range request cannot ask for nothing

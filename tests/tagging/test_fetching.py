@@ -44,6 +44,12 @@ def code_of(found: Encoded | AudioError) -> str:
 
 def put_tar(server: S3Server, name: str, sizes: dict[str, int]) -> dict[str, bytes]:
     """A tar of members of random bytes."""
+    archive, members = tar_of(sizes)
+    server.put(name, archive)
+    return members
+
+
+def tar_of(sizes: dict[str, int]) -> tuple[bytes, dict[str, bytes]]:
     archive, members = io.BytesIO(), {}
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for member, size in sizes.items():
@@ -51,8 +57,7 @@ def put_tar(server: S3Server, name: str, sizes: dict[str, int]) -> dict[str, byt
             header = tarfile.TarInfo(member)
             header.size = size
             tar.addfile(header, io.BytesIO(members[member]))
-    server.put(name, archive.getvalue())
-    return members
+    return archive.getvalue(), members
 
 
 # --- local files -----------------------------------------------------------------------------------
@@ -62,10 +67,29 @@ def test_local_files_are_left_to_the_decoders(tmp_path: Path) -> None:
     assert fetch(track("/a.mp3")) == Encoded(path="/a.mp3")
     member = track("/a.tar#b.mp3", container="/a.tar", offset=512, size_bytes=99)
     assert fetch(member) == Encoded(path="/a.tar", offset=512, size_bytes=99)
+    listed = member | {"etag": "tar's:200+63"}
+    assert fetch(listed) == Encoded(path="/a.tar", offset=512, size_bytes=99, etag="tar's")
+    assert fetch(member | {"etag": "a manifest's own"}) == fetch(member)
 
 
 def test_a_tar_member_that_does_not_exist_is_its_tracks_error() -> None:
     assert code_of(fetch(track("/a.tar#b.mp3", container="/a.tar"))) == "not_found"
+
+
+def test_a_local_tar_that_was_replaced_after_it_was_listed_is_not_cut_at_its_old_places(tmp_path: Path) -> None:
+    tar = tmp_path / "x.tar"
+    archive, members = tar_of({"a.mp3": 1_000, "b.mp3": 1_000})
+    tar.write_bytes(archive)
+    rows = list_tracks(str(tmp_path)).to_pylist()
+    assert [bytes_of(found) for _, found in fetch_all(rows)] == list(members.values())
+    (tmp_path / "new").write_bytes(tar_of({"b.mp3": 1_000, "a.mp3": 1_000})[0])
+    os.utime(tmp_path / "new", ns=(0, tar.stat().st_mtime_ns + 1))
+    (tmp_path / "new").replace(tar)
+    for _, found in fetch_all(rows):
+        assert isinstance(found, Encoded)
+        with pytest.raises(AudioError, match="the tar changed since it was listed .*; run the job again") as caught:
+            found.open()
+        assert caught.value.code == "unreadable"
 
 
 def test_a_damaged_tar_is_quarantined_without_being_opened() -> None:
@@ -185,6 +209,20 @@ def test_a_tar_that_was_replaced_after_it_was_listed_is_not_cut_at_its_old_place
     for _, error in fetch_all(rows):
         assert code_of(error) == "unreadable"
         assert "changed" in str(error)
+
+
+@pytest.mark.parametrize("s3", ["moto"], indirect=True)  # as above
+def test_no_more_is_a_large_member_of_it(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "WHOLE_BYTES", 500)
+    members = put_tar(s3, "large-new/x.tar", {"a.mp3": 1_000, "b.mp3": 1_000})
+    rows = list_tracks(f"s3://{BUCKET}/large-new").to_pylist()
+    assert [bytes_of(found) for _, found in fetch_all(rows)] == list(members.values())
+    put_tar(s3, "large-new/x.tar", {"b.mp3": 1_000, "a.mp3": 1_000})
+    for _, found in fetch_all(rows):
+        assert isinstance(found, Encoded)
+        with pytest.raises(AudioError, match="^changed since it was listed .*; run the job again") as caught:
+            found.open()
+        assert caught.value.code == "unreadable"
 
 
 def test_a_tar_that_is_shorter_than_was_listed_gives_what_there_is(s3: S3Server) -> None:
