@@ -12,7 +12,8 @@ At most `_CACHED_PARTS` parts lie in memory, and one more on its way. Every part
 
 Failure rule: a part that cannot be had is raised, and stays in `failure` too, since what reads the
 file (FFmpeg, through its callback) may swallow exceptions and take them for the end. Bytes of two
-versions of an object never come together: a part of a later version is a `StorageError`.
+versions of an object never come together: a part of a later version is a `StorageError`, and so is one
+that ends too early.
 """
 
 from __future__ import annotations

@@ -322,6 +322,11 @@ def refused(error: Exception) -> tuple[str, bool]:
     return f"the object store cannot be used: {kind}", False
 
 
+def lacks_bucket(error: BaseException) -> bool:
+    """Whether an object is missing because its bucket is."""
+    return "NoSuchBucket" in _codes(error)
+
+
 def client_error(error: BaseException) -> boto.ClientError | None:
     """The server's error among the causes of an exception."""
     return next((cause for cause in _causes(error) if isinstance(cause, boto.ClientError)), None)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _TEMPORARY = ".partial-"
 #: what folders that know no hard links (some mounted buckets and shares) answer
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+_NO_BUCKET = "no such bucket; check its name and AWS_ENDPOINT_URL"
 ACCESS_DENIED = "access denied; check the permissions and credentials in use"
 
 
@@ -163,11 +164,13 @@ class Store:
                     left.unlink(missing_ok=True)
 
     def children(self, name: str) -> list[str]:
-        """Names directly below a folder, sorted; empty where there is none."""
+        """Names directly below a folder, sorted; empty where there is none, an error where there is no bucket."""
         with explained(self.uri_of(name)):
             try:
                 found = self.fs.ls(self.path(name), detail=False)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if _lacks_bucket(error):
+                    raise
                 return []
         names = (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
         return sorted(child for child in names if not child.startswith(_TEMPORARY))
@@ -264,6 +267,8 @@ def explained(place: str, *, missing_is_error: bool = True) -> Iterator[None]:
     except CatalogTaggerError:
         raise
     except FileNotFoundError as error:
+        if _lacks_bucket(error):
+            raise StorageError(f"{place}: {_NO_BUCKET}", systemic=True) from error
         if not missing_is_error:
             raise
         raise StorageError(f"{place}: not found; check the path, bucket and endpoint") from error
@@ -283,6 +288,15 @@ def explained(place: str, *, missing_is_error: bool = True) -> Iterator[None]:
             raise
         reason, systemic = found
         raise StorageError(f"{place}: {reason}", systemic=systemic) from error
+
+
+def _lacks_bucket(error: FileNotFoundError) -> bool:
+    """Whether no object of this place can be there."""
+    if error.__cause__ is None or not type(error.__cause__).__module__.startswith("botocore"):
+        return False
+    from catalog_tagger.s3 import lacks_bucket
+
+    return lacks_bucket(error)
 
 
 def _refusal(error: Exception) -> tuple[str, bool] | None:

@@ -4,6 +4,8 @@ import errno
 import os
 import re
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -223,8 +225,13 @@ def test_what_another_writer_put_is_seen_at_once(s3: S3Server) -> None:
 
 def test_a_missing_bucket_is_one_error(s3: S3Server) -> None:
     store = Store("s3://no-such-bucket/a")
-    with pytest.raises(StorageError, match=r"s3://no-such-bucket/a/b: not found; check the path, bucket"):
-        store.write("b", b"")
+    calls: list[Callable[[], object]] = [store.walk]
+    calls += [partial(call, "b") for call in (store.read, store.info, store.children, store.open_range)]
+    calls += [partial(call, "b", b"") for call in (store.write, store.create)]
+    for call in calls:
+        with pytest.raises(StorageError, match=r"s3://no-such-bucket/a(/b)?: no such bucket; check its name") as caught:
+            call()
+        assert caught.value.systemic, "no object is to blame"
 
 
 @pytest.mark.parametrize("s3", ["rclone"], indirect=True)  # moto checks no keys

@@ -70,8 +70,8 @@ class Encoded:
 
         folder, _, name = uri.rpartition("/")
         try:
-            place = {"offset": self.offset, "size_bytes": self.size_bytes, "etag": self.etag}
-            return cast(IO[bytes], Store(folder).open_range(name, **place))
+            file = Store(folder).open_range(name, offset=self.offset, size_bytes=self.size_bytes, etag=self.etag)
+            return cast(IO[bytes], file)
         except (StorageError, FileNotFoundError) as error:
             raise blamed(error, uri=uri) from error
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers import BUCKET, S3Server
 
-from catalog_tagger.errors import AudioError
+from catalog_tagger.errors import AudioError, StorageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tagging import fetching
 from catalog_tagger.tagging.encoded import Encoded
@@ -87,7 +87,7 @@ def test_a_local_tar_that_was_replaced_after_it_was_listed_is_not_cut_at_its_old
     (tmp_path / "new").replace(tar)
     for _, found in fetch_all(rows):
         assert isinstance(found, Encoded)
-        with pytest.raises(AudioError, match="the tar changed since it was listed .*; run the job again") as caught:
+        with pytest.raises(AudioError, match=r"the tar changed since it was listed .*; run the job again") as caught:
             found.open()
         assert caught.value.code == "unreadable"
 
@@ -194,6 +194,13 @@ def test_rows_out_of_order_are_fetched_all_the_same(s3: S3Server) -> None:
         assert bytes_of(encoded) == members.get(row["uri"].partition("#")[2], b"between")
 
 
+@pytest.mark.parametrize("size", [10, 2 * fetching.WHOLE_BYTES])
+def test_a_missing_bucket_is_no_tracks_error(s3: S3Server, size: int) -> None:
+    with pytest.raises(StorageError, match=r"s3://no-such-bucket/a\.mp3: no such bucket") as caught:
+        bytes_of(fetch(track("s3://no-such-bucket/a.mp3", size_bytes=size)))
+    assert caught.value.systemic
+
+
 def test_a_missing_tar_is_an_error_of_each_of_its_tracks(s3: S3Server) -> None:
     put_tar(s3, "gone/x.tar", {"a.mp3": 10, "b.mp3": 20})
     rows = list_tracks(f"s3://{BUCKET}/gone").to_pylist()
@@ -220,7 +227,7 @@ def test_no_more_is_a_large_member_of_it(s3: S3Server, monkeypatch: pytest.Monke
     put_tar(s3, "large-new/x.tar", {"b.mp3": 1_000, "a.mp3": 1_000})
     for _, found in fetch_all(rows):
         assert isinstance(found, Encoded)
-        with pytest.raises(AudioError, match="^changed since it was listed .*; run the job again") as caught:
+        with pytest.raises(AudioError, match=r"^changed since it was listed .*; run the job again") as caught:
             found.open()
         assert caught.value.code == "unreadable"
 
