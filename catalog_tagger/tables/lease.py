@@ -208,15 +208,17 @@ def read_leases(store: Store, run_id: str) -> list[Lease]:
     return [_read(store, run_id, number) for number in _numbers(store, run_id)]
 
 
-def is_free(store: Store, run_id: str) -> bool:
-    """Whether nobody works on a run; takes up to 45 s where its driver was on another machine."""
+def require_free(store: Store, run_id: str) -> None:
+    """Make sure that nobody works on a run; takes up to 45 s where its driver was on another machine.
+
+    Raises
+    ------
+    RunError
+        Somebody does.
+    """
     newest = _newest_number(store, run_id)
-    try:
-        if newest:
-            _require_free(store, run_id, newest)
-    except RunError:
-        return False
-    return True
+    if newest:
+        _require_free(store, run_id, newest)
 
 
 def this_process() -> tuple[str, str]:
@@ -228,7 +230,7 @@ def _require_free(store: Store, run_id: str, number: int) -> None:
     """Look at the newest lease until it is known to be free, or its driver to be alive."""
     first = _read(store, run_id, number)
     deadline = time.monotonic() + STALE_S
-    while not (first.ended or _is_gone(first)):
+    while not (first.ended or is_gone(first)):
         if time.monotonic() >= deadline:
             return
         time.sleep(1.0)
@@ -242,8 +244,8 @@ def _require_free(store: Store, run_id: str, number: int) -> None:
             )
 
 
-def _is_gone(lease: Lease) -> bool:
-    """Whether the holder is known to be dead without waiting for it."""
+def is_gone(lease: Lease) -> bool:
+    """Whether the holder is known to be dead without waiting for it: its process on this machine, or long ago."""
     if lease.machine == _machine():
         pid, started = lease.process.split("/")
         return _started(int(pid)) != started

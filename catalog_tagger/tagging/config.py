@@ -71,6 +71,12 @@ class TagConfig(BaseModel):
         default=None, description="Ray cluster to use; by default RAY_ADDRESS or a local one"
     )
 
+    @field_validator("roots", "retry_quarantined", "bundles", mode="before")
+    @classmethod
+    def _takes_one(cls, value: Any) -> Any:
+        """One name may stand without a list around it."""
+        return (value,) if isinstance(value, str) else value
+
     @field_validator("source", "warehouse")
     @classmethod
     def _is_absolute(cls, value: str) -> str:

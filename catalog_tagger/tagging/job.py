@@ -38,7 +38,7 @@ from catalog_tagger.tables.commit import (
     sweep_run,
     unfinished_runs,
 )
-from catalog_tagger.tables.lease import HeldLease, Lease, hold, is_free, read_leases
+from catalog_tagger.tables.lease import HeldLease, Lease, hold, read_leases, require_free
 from catalog_tagger.tagging.changes import Selection, select_changed
 from catalog_tagger.tagging.config import TagConfig
 from catalog_tagger.tagging.pieces import pieces_left
@@ -89,13 +89,15 @@ class _Plan:
     up_to_date: int
     removed: int
     started_at: str
+    cost_per_hour: float | None
+    """What the run was started with."""
 
 
 def run_tag_job(config: TagConfig, *, on_progress: Callable[[Progress], None] | None = None) -> RunResult:
     """Tag what a source has that the warehouse has not.
 
     Without a `run_id` of its own the job first finishes the newest run of the same source and bundles that
-    was left unfinished and that nobody works on, and then does what has changed since.
+    was left unfinished, and then does what has changed since. It refuses while somebody works on one.
 
     Parameters
     ----------
@@ -126,22 +128,28 @@ def run_tag_job(config: TagConfig, *, on_progress: Callable[[Progress], None] | 
     finished = _run(warehouse, config.model_copy(update={"run_id": left}), bundle_ids, on_progress)
     since = _run(warehouse, config, bundle_ids, on_progress)
     if since.state == "nothing_to_do":
-        return replace(
-            finished, up_to_date=since.up_to_date, removed=since.removed, removed_ids=since.removed_ids, finished=left
-        )
+        return replace(finished, removed=since.removed, removed_ids=since.removed_ids, finished=left)
     return replace(since, finished=left, finished_quarantined=finished.exit_code == EXIT_QUARANTINED)
 
 
 def left_behind(warehouse: Store, source: str, bundle_ids: list[str]) -> str | None:
-    """The newest unfinished run of the same source and bundles whose driver is gone."""
+    """The newest unfinished run of the same source and bundles.
+
+    Raises
+    ------
+    RunError
+        Somebody is working on it: the same work would be done twice.
+    """
     begun = []
     for run_id in unfinished_runs(warehouse):
         try:
             job = json.loads(warehouse.read(f"{run_folder(run_id)}/job.json"))
-            if (job["source"], job["bundles"]) == (source, bundle_ids) and is_free(warehouse, run_id):
+            if (job["source"], job["bundles"]) == (source, bundle_ids):
                 begun.append((job["started_at"], run_id))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             continue  # of no use to anybody: it stays among the unfinished
+    for _, run_id in begun:
+        require_free(warehouse, run_id)
     return max(begun)[1] if begun else None
 
 
@@ -221,6 +229,7 @@ def _begin(warehouse: Store, config: TagConfig, bundle_ids: list[str], selected:
         up_to_date=selected.up_to_date,
         removed=selected.removed.num_rows,
         started_at=_now(),
+        cost_per_hour=config.cost_per_hour,
     )
     write_plan(warehouse, plan.name, table)
     if plan.removed:
@@ -267,6 +276,7 @@ def _resume(warehouse: Store, config: TagConfig, bundle_ids: list[str]) -> _Plan
         up_to_date=job["up_to_date"],
         removed=job["removed"],
         started_at=job["started_at"],
+        cost_per_hour=job["config"].get("cost_per_hour"),
     )
 
 
@@ -329,6 +339,7 @@ def _manifest(
             f"run {config.run_id}: {tracks} of {plan.tracks} planned tracks are accounted for; "
             f"run it again with --run-id {config.run_id}"
         )
+    price = plan.cost_per_hour if config.cost_per_hour is None else config.cost_per_hour
     codes: Counter[str] = Counter()
     for summary in summaries:
         codes.update(summary.quarantined_by_code)
@@ -339,7 +350,7 @@ def _manifest(
         source=config.source,
         bundles=bundle_ids,
         versions={"catalog_tagger": __version__, **{name: version(name) for name in _PACKAGES}},
-        config=config.model_dump(mode="json"),
+        config={**config.model_dump(mode="json"), "cost_per_hour": price},
         tracks=tracks,
         tagged=sum(summary.tagged for summary in summaries),
         quarantined=sum(summary.quarantined for summary in summaries),

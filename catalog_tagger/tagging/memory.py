@@ -3,8 +3,9 @@
 The limit is `RLIMIT_DATA`, since Linux 4.7 all private writable memory of a process: it is set to what the
 process has plus what decoding may add, for as long as FFmpeg works on a file, and put back whenever an item goes
 out, so that Ray, which lives in the same process, is hardly ever the one that is refused. An allocation beyond it
-fails: `MemoryError` from Python and numpy, ENOMEM from FFmpeg. `RLIMIT_AS` would not do: a Ray worker maps the whole object
-store. Memory counts when it is asked for, touched or not, so a length field that asks for gigabytes fails at once.
+fails: `MemoryError` from Python and numpy, ENOMEM from FFmpeg. `RLIMIT_AS` would not do: a Ray worker maps the
+whole object store. Memory counts when it is asked for, touched or not, so a length field that asks for gigabytes
+fails at once.
 
 Other systems have no such limit; there nothing is set.
 """

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from catalog_tagger.errors import StorageError, UsageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import RunManifest, Session, ShardSummary, read_manifest, read_shards, run_folder
-from catalog_tagger.tables.lease import read_leases
+from catalog_tagger.tables.lease import is_gone, read_leases
 from catalog_tagger.tagging.pieces import Piece, pieces_left
 from catalog_tagger.tagging.plan import read_plan_shards
 
@@ -111,7 +111,8 @@ def _of_job(warehouse: Store, run_id: str) -> RunSummary | None:
     job = begun.job
     leases = read_leases(warehouse, run_id)
     sessions = [lease.session for lease in leases]
-    running = bool(leases) and not leases[-1].ended and _age_s(sessions[-1]) < ALIVE_S
+    held = bool(leases) and not leases[-1].ended and not is_gone(leases[-1])
+    running = held and _age_s(sessions[-1]) < ALIVE_S
     machine_s, wall_s = machine_seconds(sessions), sum(session.wall_s for session in sessions)
     audio_s = sum(summary.audio_s for summary in begun.done)
     return RunSummary(

@@ -52,7 +52,7 @@ def test_none_stands_for_not_given() -> None:
         ({"run_id": "x" * 65}, "run_id: .*use 1 to 64"),
         ({"run_id": ""}, "run_id: .*use 1 to 64"),
         ({"bundles": []}, "bundles: .*at least 1 item"),
-        ({"bundles": "speech_music"}, "bundles: .*valid tuple"),
+        ({"bundles": 3}, "bundles: .*valid tuple"),
         ({"source": ""}, "source: .*at least 1 character"),
     ],
 )
@@ -102,3 +102,9 @@ def test_a_missing_file_is_one_error(tmp_path: Path) -> None:
         load_config(tmp_path / "none.yaml")
     with pytest.raises(UsageError, match="cannot read the configuration: Is a directory"):
         load_config(os.fspath(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["roots", "retry_quarantined", "bundles"])
+def test_one_name_may_stand_without_a_list(key: str) -> None:
+    config = make_config(source="/a", warehouse="/w", **{key: "/all"})
+    assert getattr(config, key) == ("/all",)

@@ -9,6 +9,7 @@ import pytest
 from audio_files import wav_bytes
 from job_runs import rows
 
+from catalog_tagger.errors import RunError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables import lease
 from catalog_tagger.tables.commit import unfinished_runs
@@ -25,12 +26,11 @@ def put(folder: Path, name: str) -> None:
     (folder / name).write_bytes(wav_bytes(np.ones(16000, np.int16)))
 
 
-@pytest.fixture
-def config(tmp_path: Path, bundle: str) -> TagConfig:
+def stopped(tmp_path: Path, bundle: str, **values: object) -> TagConfig:
     """A job over two tracks that was stopped before its run was committed."""
     put(tmp_path / "audio", "a.wav")
     put(tmp_path / "audio", "b.wav")
-    config = make_config(source=str(tmp_path / "audio"), warehouse=str(tmp_path / "w"), bundles=(bundle,))
+    config = make_config(source=str(tmp_path / "audio"), warehouse=str(tmp_path / "w"), bundles=(bundle,), **values)
     with pytest.MonkeyPatch.context() as patch:
 
         def stop(*_: object) -> bool:
@@ -40,6 +40,11 @@ def config(tmp_path: Path, bundle: str) -> TagConfig:
         with pytest.raises(KeyboardInterrupt):
             run_tag_job(config)
     return config
+
+
+@pytest.fixture
+def config(tmp_path: Path, bundle: str) -> TagConfig:
+    return stopped(tmp_path, bundle)
 
 
 def again(config: TagConfig, **changes: object) -> TagConfig:
@@ -73,13 +78,20 @@ def test_what_has_changed_since_is_done_after_it(config: TagConfig) -> None:
     ]
 
 
-def test_a_run_that_somebody_works_on_is_left_to_them(config: TagConfig) -> None:
+def test_the_same_job_beside_one_that_works_is_refused_and_a_name_of_its_own_is_not(config: TagConfig) -> None:
     store = Store(config.warehouse)
     (left,) = unfinished_runs(store)
     with hold(store, left):
-        result = run_tag_job(again(config))
-    assert (result.state, result.finished, result.unfinished_runs) == ("committed", None, (left,))
-    assert result.run_id != left
+        with pytest.raises(RunError, match=f"run {left} is being worked on by .*; let it end"):
+            run_tag_job(again(config))
+        assert run_tag_job(again(config, run_id="mine")).state == "committed"
+
+
+def test_a_resumed_run_keeps_the_price_it_was_started_with(tmp_path: Path, bundle: str) -> None:
+    config = stopped(tmp_path, bundle, cost_per_hour=2.5)
+    result = run_tag_job(again(config))
+    assert result.manifest is not None
+    assert result.manifest.config["cost_per_hour"] == 2.5
 
 
 def test_a_driver_that_died_on_another_machine_is_waited_out_and_its_run_finished(
