@@ -23,6 +23,7 @@ from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import botocore.exceptions as boto
@@ -30,7 +31,7 @@ from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
 
-from catalog_tagger.errors import StorageError
+from catalog_tagger.errors import StorageError, UsageError
 from catalog_tagger.etags import CHANGED
 from catalog_tagger.retrying import Fault, RetryPolicy, read_timeout_s
 from catalog_tagger.storage import ACCESS_DENIED
@@ -96,6 +97,12 @@ class S3Files(S3FileSystem):  # type: ignore[misc]
     ----------
     environment
         Tells clients made under different AWS settings apart; see `s3_files`.
+
+    Raises
+    ------
+    UsageError
+        An endpoint or a bound in the environment is not usable; an endpoint is not shown, since it may hold
+        a password.
     """
 
     retries = 1  # s3fs's own loop
@@ -107,7 +114,7 @@ class S3Files(S3FileSystem):  # type: ignore[misc]
             "read_timeout": read_timeout_s(),
             "max_pool_connections": _CONNECTIONS,
         }
-        if any(f"AWS_ENDPOINT_URL{suffix}" in os.environ for suffix in ("", "_S3")):
+        if any([_has_endpoint(variable) for variable in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")]):
             names = ("request_checksum_calculation", "response_checksum_validation")
             config |= {name: "when_required" for name in names if f"AWS_{name.upper()}" not in os.environ}
         super().__init__(use_listings_cache=False, config_kwargs=config, **options)
@@ -232,6 +239,20 @@ def s3_files() -> S3Files:
         if key.startswith(("AWS_", "CATALOG_TAGGER_")):
             digest.update(f"{key}={os.environ[key]}\n".encode(errors="surrogateescape"))
     return S3Files(environment=digest.hexdigest())
+
+
+def _has_endpoint(variable: str) -> bool:
+    """Whether a variable of the environment sets an endpoint; a `UsageError` where it is none."""
+    if variable not in os.environ:
+        return False
+    try:
+        url = urlsplit(os.environ[variable])
+        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:  # a port that is no number, brackets that do not close
+        usable = False
+    if not usable and os.environ[variable]:
+        raise UsageError(f"{variable}: not the address of a server; use http://host:port or https://host") from None
+    return True
 
 
 class _Changed(Exception):

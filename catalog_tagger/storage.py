@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import traceback
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -283,6 +284,9 @@ def explained(place: str, *, missing_is_error: bool = True) -> Iterator[None]:
             message = f"{place}: the object store {error}"
         raise StorageError(message, systemic=error.fault.no_connection, transient=True) from error
     except Exception as error:
+        if _is_bad_endpoint(error):  # unseen, since what botocore says of it shows it, with what it may hold
+            message = f"{place}: the endpoint is not the address of a server; check endpoint_url in the AWS settings"
+            raise StorageError(message, systemic=True) from None
         found = _refusal(error)
         if found is None:
             raise
@@ -297,6 +301,14 @@ def _lacks_bucket(error: FileNotFoundError) -> bool:
     from catalog_tagger.s3 import lacks_bucket
 
     return lacks_bucket(error)
+
+
+def _is_bad_endpoint(error: Exception) -> bool:
+    """Whether botocore, which raises ValueError for it, found no use for an address."""
+    if not isinstance(error, ValueError) or error.__traceback__ is None:
+        return False
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return "invalid" in str(error).lower() and any(name.startswith(("botocore.", "aiobotocore.")) for name in frames)
 
 
 def _refusal(error: Exception) -> tuple[str, bool] | None:

@@ -48,3 +48,11 @@ def test_a_server_that_cannot_be_reached_is_one_line(s3: S3Server, bundle: str, 
     assert (
         line == f"catalog-tagger: {SOURCE}: the object store cannot be reached; check AWS_ENDPOINT_URL and the network"
     )
+
+
+def test_an_endpoint_that_is_none_is_one_line_without_what_it_holds(s3: S3Server, bundle: str, tmp_path: Path) -> None:
+    wrong = {"AWS_ENDPOINT_URL": "user:hunter2@localhost:9000"}
+    done = command("tag", SOURCE, "-w", str(tmp_path / "w"), "--bundle", bundle, **wrong)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("catalog-tagger: AWS_ENDPOINT_URL: not the address of a server; use http://host:port")

@@ -2,7 +2,9 @@
 
 import os
 import threading
+import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from fault_proxy import OF_BODY, TRANSIENT, FaultProxy, Request, at_random, each_once, proxied, soon_stalled
@@ -228,6 +230,30 @@ def test_a_read_timeout_that_is_none_is_refused(value: str, monkeypatch: pytest.
     monkeypatch.setenv("CATALOG_TAGGER_READ_TIMEOUT_S", value)
     with pytest.raises(UsageError, match=r"CATALOG_TAGGER_READ_TIMEOUT_S=.*: not a number of seconds above 0"):
         read_timeout_s()
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+@pytest.mark.parametrize("value", ["user:hunter2@localhost:9000", "ftp://hunter2", "http://hunter2:no-port", "http://"])
+def test_an_endpoint_that_is_none_is_refused_unseen(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError, match=f"^{variable}: not the address of a server; use http://host:port") as caught:
+        Store("s3://bucket")
+    assert "hunter2" not in shown(caught.value)
+
+
+def test_so_is_one_of_a_configuration_file(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config").write_text("[default]\nendpoint_url = user:hunter2@localhost:9000\n")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    with pytest.raises(StorageError, match="s3://bucket/a: the endpoint is not the address of a server") as caught:
+        Store("s3://bucket").read("a")
+    assert caught.value.systemic
+    assert "hunter2" not in shown(caught.value)
+
+
+def shown(error: Exception) -> str:
+    """All that a log may hold of an error."""
+    return "".join(traceback.format_exception(error))
 
 
 def test_waits_grow_are_bounded_and_differ() -> None:
