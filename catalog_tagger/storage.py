@@ -13,6 +13,7 @@ refusal that stays ends as one `StorageError` that names the place and the remed
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import traceback
 import uuid
@@ -140,7 +141,8 @@ class Store:
 
         Of several that create the same name at once exactly one is told that it did, locally and where
         the object store honours ``If-None-Match`` (AWS does). A store that ignores it keeps the last
-        writer's object and tells each that it did: read back after a while to see who that was.
+        writer's object and tells each that it did: read back after a while to see who that was. So does
+        a folder that knows neither hard links nor locks that hold between the machines that share it.
 
         An upload whose answer was lost counts by what lies there afterwards, so `data` must be of this
         caller alone (hold a random number, say) where it matters which of two callers made it.
@@ -233,11 +235,31 @@ def _link(temporary: Path, target: Path) -> bool:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            target.touch(exist_ok=False)  # takes the name; a reader may for a moment find it empty
-            temporary.replace(target)
+            return _rename(temporary, target)
     except FileExistsError:
         return False
     return True
+
+
+def _rename(temporary: Path, target: Path) -> bool:
+    """As `_link` for folders without hard links: a lock, which ends with its process, keeps renames apart."""
+    lock = target.with_name(f"{_TEMPORARY}{target.name}.lock")
+    while True:
+        with lock.open("ab") as held:
+            with suppress(OSError):  # no locks either: a store without conditions
+                fcntl.flock(held, fcntl.LOCK_EX)
+            try:
+                if not os.path.samestat(os.fstat(held.fileno()), lock.stat()):
+                    continue  # another held it meanwhile, and took it away
+            except FileNotFoundError:
+                continue
+            try:
+                if os.path.lexists(target):
+                    return False
+                temporary.replace(target)
+                return True
+            finally:
+                lock.unlink(missing_ok=True)
 
 
 def _local_files(root: str) -> Iterator[str]:

@@ -3,6 +3,9 @@
 import errno
 import os
 import re
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +21,11 @@ from catalog_tagger.storage import Store, explained
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "root")
+
+
+def no_links(*_: object, **__: object) -> None:
+    """`os.link` in a mounted bucket or share."""
+    raise OSError(errno.ENOTSUP, "Operation not supported")
 
 
 def files_in(store: Store) -> list[str]:
@@ -75,12 +83,8 @@ def test_a_name_is_created_once_and_never_replaced(store: Store) -> None:
 
 @pytest.mark.parametrize("links", [True, False])
 def test_of_many_that_create_one_name_one_does(store: Store, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not links:  # a mounted bucket or share
-
-        def refuse(*_: object, **__: object) -> None:
-            raise OSError(errno.ENOTSUP, "Operation not supported")
-
-        monkeypatch.setattr(os, "link", refuse)
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
     for round_ in range(20):
         made: dict[int, bool] = {}
         start = threading.Barrier(8)
@@ -96,6 +100,24 @@ def test_of_many_that_create_one_name_one_does(store: Store, links: bool, monkey
             thread.join()
         (winner,) = [i for i, created in made.items() if created]
         assert store.read(f"lease-{round_}") == b"%d" % winner
+    assert files_in(store) == sorted(f"lease-{i}" for i in range(20)), "neither temporary files nor locks are left"
+
+
+def test_a_creator_that_dies_leaves_the_name_free(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a folder without hard links, wherever it dies."""
+    dies = (
+        "import errno, os, signal, sys; from pathlib import Path; from catalog_tagger.storage import Store\n"
+        "def no_links(*_, **__): raise OSError(errno.ENOTSUP, 'Operation not supported')\n"
+        "os.link, Path.replace = no_links, lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Store(sys.argv[1]).create('lease', b'lost')"
+    )
+    assert subprocess.run([sys.executable, "-c", dies, store.root], check=False).returncode == -signal.SIGKILL
+    assert not store.exists("lease")
+    assert store.children("") == []
+    monkeypatch.setattr(os, "link", no_links)
+    assert store.create("lease", b"mine")
+    assert not store.create("lease", b"another's")
+    assert store.read("lease") == b"mine"
 
 
 def test_what_is_created_is_never_seen_half_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
