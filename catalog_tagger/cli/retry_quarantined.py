@@ -22,7 +22,8 @@ def retry_quarantined(
 
     They are tried where they were found, without a new listing of their source. Of a damaged tar all
     members are looked up again: those that can be read now are tagged, and a tar that is still damaged
-    is quarantined again. The row of a tar that was mended stays, as rows of removed tracks do.
+    is quarantined again. The row of a tar that was mended stays, as rows of removed tracks do. Tracks that
+    an earlier run's --root refused are tried only with a --root that allows them.
 
     \b
     Examples:
@@ -41,7 +42,7 @@ def retry_quarantined(
     # the name first: the run's manifest lies in its folder
     named = make_config(source=warehouse, warehouse=warehouse, run_id=run_id, retry_quarantined=wanted, **values)
     store = Store(named.warehouse)
-    manifest = RetryManifest.find(store, run_id=named.run_id, codes=wanted)
+    manifest = RetryManifest.find(store, run_id=named.run_id, codes=wanted, roots=named.roots)
     if manifest.rows.num_rows == 0:
         show_nothing_to_retry(store.uri, as_json=options["as_json"])
         return

@@ -1,12 +1,14 @@
 """Quarantined tracks once more: a manifest of them, made by the warehouse itself.
 
-On disk: ``runs/<run>/retry.parquet`` with ``track_id`` and ``uri`` of the rows that were quarantined
-when the run was named; written once, so that a resumed run has the same source. The rows keep their
+On disk: ``runs/<run>/retry.parquet`` with ``track_id``, ``uri`` and ``error_code`` of the rows that were
+quarantined when the run was named; written once, so that a resumed run has the same source. The rows keep their
 ids, so they replace the quarantined ones. The row of a damaged tar names the tar, and stands for its
 members as in any manifest: what can be read of it now is planned unless it is up to date, and a tar
 that is still damaged is quarantined again. The row of a mended tar stays, as rows of removed tracks do.
 
-The rows were allowed when they were planned; without roots of its own the run may go where they are.
+The rows were allowed when they were planned; without roots of its own the run may go where they are. Those
+that the roots of their run refused (``outside_roots``) are among them only where the run has roots, by which
+they are checked like any track: what one run was told not to read, another does not read unasked.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ from catalog_tagger.tagging.manifests import tracks_of_rows
 
 _COLUMNS: Final = ("track_id", "run_id", "status", "error_code", "uri", "tagged_at")
 _SQL: Final = """
-    SELECT track_id, uri FROM tracks WHERE status = 'quarantined' AND list_contains($codes, error_code)
+    SELECT track_id, uri, error_code FROM tracks WHERE status = 'quarantined' AND list_contains($codes, error_code)
     ORDER BY track_id"""
+_REFUSED: Final = "outside_roots"
 
 
 def retry_source(warehouse: Store, run_id: str) -> str:
@@ -44,25 +47,37 @@ class RetryManifest:
 
     run_id: str
     rows: pa.Table
-    """``track_id`` and ``uri``."""
+    """``track_id``, ``uri`` and ``error_code``."""
 
     @classmethod
-    def find(cls, warehouse: Store, *, run_id: str, codes: Sequence[str]) -> RetryManifest:
+    def find(cls, warehouse: Store, *, run_id: str, codes: Sequence[str], roots: Sequence[str] = ()) -> RetryManifest:
         """The run's own manifest where it has one, else the rows that are quarantined with those codes now.
+
+        Without roots, tracks that the roots of an earlier run refused are left out.
 
         Raises
         ------
         UsageError
-            There is no warehouse at that place, a code is unknown, or the run is one of another kind.
+            There is no warehouse at that place, a code is unknown, the run is one of another kind, or it
+            names what roots refused and has none.
         """
         wanted = codes_of(codes)
+        if not roots and _REFUSED in codes:
+            raise UsageError(f"tracks of code {_REFUSED} need roots by which to check them again; add --root")
         try:
             with warehouse.open(f"{run_folder(run_id)}/{RETRY_MANIFEST}") as file:
-                return cls(run_id=run_id, rows=pq.read_table(file))
+                rows = pq.read_table(file)
+            if not roots and _REFUSED in rows["error_code"].unique().to_pylist():
+                raise UsageError(
+                    f"run {run_id} retries tracks of code {_REFUSED}; add the --root that it was begun with"
+                )
+            return cls(run_id=run_id, rows=rows)
         except FileNotFoundError:
             if warehouse.exists(f"{run_folder(run_id)}/job.json"):
                 raise UsageError(f"run {run_id} does not retry quarantined tracks; choose another --run-id") from None
         with connect(warehouse, tables=("tracks",), columns=_COLUMNS) as connection:
+            if not roots:
+                wanted = [code for code in wanted if code != _REFUSED]
             return cls(run_id=run_id, rows=connection.sql(_SQL, params={"codes": wanted}).to_arrow_table())
 
     def write(self, warehouse: Store) -> None:

@@ -58,6 +58,20 @@ def test_a_manifest_that_is_there_stays_what_it_was(store: Store) -> None:
     assert ids(RetryManifest.find(store, run_id="newer", codes=["all"])) == ["b", "d"]
 
 
+def test_what_roots_refused_is_left_out_unless_there_are_roots(store: Store) -> None:
+    put_run(store, "t", [broken("link", "outside_roots", run_id="t", minute=3)])
+    assert ids(RetryManifest.find(store, run_id="new", codes=["all"])) == ["a", "b", "d"]
+    with pytest.raises(UsageError, match=r"outside_roots need roots .*; add --root"):
+        RetryManifest.find(store, run_id="new", codes=["empty", "outside_roots"])
+    assert ids(RetryManifest.find(store, run_id="new", codes=["outside_roots"], roots=["/srv"])) == ["link"]
+    allowed = RetryManifest.find(store, run_id="new", codes=["all"], roots=["/srv"])
+    assert ids(allowed) == ["a", "b", "d", "link"]
+    allowed.write(store)
+    with pytest.raises(UsageError, match="run new retries tracks of code outside_roots; add the --root"):
+        RetryManifest.find(store, run_id="new", codes=["all"])
+    assert ids(RetryManifest.find(store, run_id="new", codes=["all"], roots=["/srv"])) == ids(allowed)
+
+
 def test_the_name_of_a_run_of_another_kind_is_refused(store: Store) -> None:
     store.write("runs/r/job.json", b"{}")
     with pytest.raises(UsageError, match="run r does not retry quarantined tracks; choose another --run-id"):
