@@ -5,9 +5,10 @@ optionally ``etag`` and ``size_bytes``; other columns are not read. A uri is a p
 relative to the manifest's folder, or ``shard.tar#member.mp3``. A row that names a tar alone stands for
 its audio members, which are called ``<track_id>#<member>``, as in a folder.
 
-What a manifest leaves out is looked up: sizes and etags by one listing per folder, members of tars by
-the tars' headers. What is not found stays null, and its track is quarantined when its turn comes; a
-member that is not found in a damaged tar carries the tar's fault.
+What a manifest leaves out is looked up: sizes and etags by one listing per folder, or by name where few
+objects of a prefix are meant; members of tars by the tars' headers. What is not found stays null, and its
+track is quarantined when its turn comes; a member that is not found in a damaged tar carries the tar's
+fault.
 
 A manifest may be written by others than those who run the job. With roots, all of its uris lie below
 one of them. Without, a manifest in object storage names objects alone: it must not make the machines
@@ -19,6 +20,7 @@ Failure rule: whatever is wrong with a manifest is one `UsageError` that names i
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, Final
@@ -39,7 +41,13 @@ from catalog_tagger.tagging.track_list import TRACK_LIST, are_members, parent_of
 EXTENSIONS: Final = (".csv", ".parquet")
 _NEEDED: Final = ("track_id", "uri")
 _COLUMNS: Final = (*_NEEDED, "etag", "size_bytes")
+#: between a tar and its member
+_OF_A_TAR: Final = re.compile(r"(?<=\.tar)(?=#)", re.IGNORECASE)
 _LISTING_THREADS: Final = 16
+#: objects that cost fewer requests by name than by a listing, whose pages have 1 000, if their prefix is large
+_FEW_OF_A_FOLDER: Final = 50
+#: so many small prefixes are told apart from few large ones: by a listing each
+_FEW_IN_ALL: Final = 2_000
 
 
 def tracks_of_manifest(source: str, *, roots: Sequence[str]) -> pa.Table:
@@ -161,9 +169,16 @@ def _absolute(given: pa.ChunkedArray, store: Store, *, source: str) -> pa.Chunke
     relative = pc.invert(pc.or_(in_s3, pc.starts_with(uris, "/")))
     below = pc.replace_substring_regex(uris, r"^\./", "")
     uris = pc.if_else(relative, pc.binary_join_element_wise(store.uri_of("x")[:-1], below, ""), uris)
-    # keys of object storage are literal; local paths are listed without "..", "." and doubled slashes
-    odd = pc.and_(pc.starts_with(uris, "/"), pc.match_substring_regex(uris, NOT_NORMAL))
-    return _replaced(uris, odd, os.path.normpath)
+    # keys of object storage and names within a tar are literal; local paths are listed without "..", "." and
+    # doubled slashes
+    odd = pc.and_(pc.starts_with(uris, "/"), pc.match_substring_regex(tars_of(uris), NOT_NORMAL))
+    return _replaced(uris, odd, _normal)
+
+
+def _normal(uri: str) -> str:
+    """A local uri without ``.``, ``..`` and doubled slashes in the path of its file or tar."""
+    path = _OF_A_TAR.split(uri, maxsplit=1)[0]
+    return os.path.normpath(path) + uri[len(path) :]
 
 
 def _require_allowed(
@@ -244,7 +259,7 @@ def _with_listings(tracks: pa.Table, settled: pa.ChunkedArray) -> pa.Table:
     bare = pc.and_not(lacking, settled)
     if not pc.any(bare).as_py():
         return tracks
-    known = _listed(pc.unique(pc.replace_substring_regex(tracks["uri"].filter(bare), r"/[^/]*$", "")).to_pylist())
+    known = _found(tracks["uri"].filter(bare))
     at = _combined(pc.if_else(bare, pc.index_in(tracks["uri"], value_set=known["uri"]), None))
     columns = {name: pc.coalesce(tracks[name], known[name].take(at)) for name in ("etag", "size_bytes")}
     return _with(tracks, columns)
@@ -258,32 +273,53 @@ def _with(tracks: pa.Table, columns: dict[str, Any]) -> pa.Table:
     return pa.table({name: columns.get(name, tracks[name]) for name in TRACK_LIST.names}).cast(TRACK_LIST)
 
 
-def _listed(folders: list[str]) -> pa.Table:
-    """Uri, size and etag of the files in some folders: one listing for each, not one request per object."""
+def _found(uris: pa.ChunkedArray) -> pa.Table:
+    """Uri, size and etag of those of these files that exist.
 
-    def listing(folder: str) -> list[ObjectInfo]:
+    One listing for each folder, not one request per object. But a prefix of object storage may hold millions
+    beside the few that are meant: those are asked for by name, as long as they are few in all.
+    """
+    folder = pc.replace_substring_regex(uris, r"/[^/]*$", "")
+    grouped = pa.table({"folder": folder, "uri": uris}).group_by("folder").aggregate([("uri", "list")])
+    listed = dict(zip(grouped["folder"].to_pylist(), grouped["uri_list"].to_pylist(), strict=True))
+    few = {name for name, wanted in listed.items() if name.startswith("s3://") and len(wanted) <= _FEW_OF_A_FOLDER}
+    asked: list[str] = []
+    if sum(len(listed[name]) for name in few) <= _FEW_IN_ALL:
+        asked = [uri for name in few for uri in listed.pop(name)]
+
+    def listing(name: str) -> list[ObjectInfo]:
+        wanted = set(listed[name])
+        return _files_at(name or "/", lambda store: store.fs.ls(store.root, detail=True), wanted)
+
+    def asking(uri: str) -> list[ObjectInfo]:
         try:
-            store = Store(folder or "/")
-            with explained(folder, missing_is_error=False):
-                entries = store.fs.ls(store.root, detail=True)
-        except FileNotFoundError:
-            return []
+            return _files_at(uri, lambda store: [store.fs.info(store.root)], {uri})
         except StorageError as error:
-            if isinstance(error.__cause__, NotADirectoryError):
-                return []
-            raise
-        return [store._info(entry) for entry in entries if entry["type"] == "file"]
+            if error.systemic or error.transient:
+                raise
+            return []  # a key that this store refuses is the matter of its own track
 
     with ThreadPoolExecutor(_LISTING_THREADS) as pool:
-        found = [info for infos in pool.map(listing, folders) for info in infos]
+        found = [info for infos in (*pool.map(listing, listed), *pool.map(asking, asked)) for info in infos]
     columns = {
-        "uri": [_text(info.uri) for info in found],
+        "uri": [info.uri for info in found],
         "size_bytes": [info.size_bytes for info in found],
         "etag": [info.etag or None for info in found],
     }
     return pa.table(columns, schema=pa.schema([TRACK_LIST.field(name) for name in columns]))
 
 
-def _text(uri: str) -> str:
-    """A neighbour's name need not be text; it is then none that a manifest can mean."""
-    return uri.encode(errors="replace").decode()
+def _files_at(place: str, entries: Callable[[Store], list[dict[str, Any]]], wanted: set[str]) -> list[ObjectInfo]:
+    """Those of the wanted files that a store tells of; none where there is no such place."""
+    store = Store(place)
+    try:
+        with explained(place, missing_is_error=False):
+            found = entries(store)
+    except FileNotFoundError:
+        return []
+    except StorageError as error:
+        if isinstance(error.__cause__, NotADirectoryError):
+            return []
+        raise
+    scheme = "" if store.is_local else "s3://"
+    return [store._info(one) for one in found if one["type"] == "file" and f"{scheme}{one['name']}" in wanted]

@@ -226,6 +226,21 @@ def test_tar_members_in_a_manifest_are_located(tmp_path: Path) -> None:
     assert [row["offset"] for row in tracks[2:]] == [None, None], "their turn comes, and each is quarantined by itself"
 
 
+def test_names_in_a_tar_are_literal_and_the_way_to_it_is_a_path(tmp_path: Path) -> None:
+    names = ["d//x.mp3", "b/../y.mp3", "./z.mp3", "b/./w.mp3", "/v.mp3", "in.tar#d//u.mp3"]
+    tar = put_tar(tmp_path / "in" / "A.TAR", [(name, name.encode()) for name in names])
+    put(tmp_path, "y.mp3")
+    listed = [uri for uri in list_tracks(str(tar))["uri"].to_pylist()]
+    assert listed == [f"{tar}#{name}" for name in names]
+    for way in (f"{tmp_path}/in", f"{tmp_path}//other/.././in", "in", "./in", "other/../in"):
+        uris = [f"{way}/A.TAR#{name}" for name in names]
+        tracks = list_tracks(put_csv(tmp_path / "m.csv", track_id=names, uri=uris)).to_pylist()
+        assert [row["uri"] for row in tracks] == listed
+        data = tar.read_bytes()
+        spans = [data[row["offset"] :][: row["size_bytes"]].decode() for row in tracks]
+        assert spans == names
+
+
 def test_what_is_missing_stays_in_the_list_to_be_quarantined(tmp_path: Path) -> None:
     put(tmp_path, "a.mp3")
     uris = ["a.mp3", "gone.mp3", "no/folder/x.mp3", "a.mp3/below.mp3"]
