@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import platform
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, Final
@@ -188,13 +189,19 @@ def read_shard_tracks(
     Raises
     ------
     StorageError
-        The plan is not the one that the shard was taken from.
+        The plan is not the one that the shard was taken from, or is not to be seen from here.
     """
     part, group = divmod(index, SHARDS_PER_PART)
     place = _part_name(name, part)
-    with store.open(place, ahead_bytes=_READ_AHEAD_BYTES) as file:
-        parquet = pq.ParquetFile(file)
-        table = parquet.read_row_group(group) if group < parquet.num_row_groups else PLAN.empty_table()
+    try:
+        with store.open(place, ahead_bytes=_READ_AHEAD_BYTES) as file:
+            parquet = pq.ParquetFile(file)
+            table = parquet.read_row_group(group) if group < parquet.num_row_groups else PLAN.empty_table()
+    except FileNotFoundError:
+        raise StorageError(
+            f"{store.uri_of(place)}: a part of the run's plan is not here ({platform.node()}); every node must see the "
+            "warehouse at this place (a shared folder or s3://), and nobody may remove files of a run that goes on"
+        ) from None
     if table.num_rows == 0 or table["shard"][0].as_py() != shard:
         raise StorageError(f"{store.uri_of(place)}: changed while its run goes on; start a run of another name")
     rows: list[dict[str, Any]] = table.slice(first, count).to_pylist()

@@ -187,6 +187,17 @@ def test_a_plan_that_was_not_written_to_its_end_is_none(tmp_path: Path) -> None:
     assert read_plan(store, "p").equals(smaller), "parts that a longer plan left behind are not read"
 
 
+def test_a_plan_that_is_gone_or_not_to_be_seen_is_one_error(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = make_plan(numbered(4), shard_tracks=2, shard_bytes=10**6)
+    write_plan(store, "p", plan)
+    (tmp_path / "p" / "000000.parquet").unlink()
+    for place in (store, Store(tmp_path / "not mounted")):
+        with pytest.raises(StorageError, match="every node must see the warehouse") as caught:
+            read_shard_tracks(place, "p", 0, shard=plan["shard"][0].as_py())
+        assert str(caught.value).startswith(f"{place.uri}/p/000000.parquet: ")
+
+
 def test_names_of_shards_stay_what_they_are() -> None:
     """A run that was planned by an older version is resumed by its finished shards' names."""
     plan = make_plan(numbered(6), shard_tracks=3, shard_bytes=10**6)
