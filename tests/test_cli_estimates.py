@@ -89,6 +89,21 @@ def test_a_dry_run_reckons_with_what_the_warehouse_measured(source: Path, bundle
     assert files(warehouse) == before
 
 
+def test_a_dry_run_without_any_size_says_so(bundle: str, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("track_id,uri\n1,gone/1.mp3\n2,gone/2.mp3\n")
+    arguments = ("tag", f"{tmp_path}/m.csv", "-w", str(tmp_path / "w"), "--bundle", bundle, "--dry-run")
+    done = command(*arguments, "--cost-per-hour", "9")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "2 tracks to do, 0 up to date",
+        "1 work shard, hours of audio unknown; 2 tracks of unknown size",
+        "time and cost unknown: they are reckoned from sizes, which a manifest can give as size_bytes",
+        "dry run: nothing started, nothing written",
+    ]
+    as_json = json.loads(command(*arguments, "--json").stdout)
+    assert (as_json["audio_s"], as_json["wall_s"], as_json["cost"]) == (None, None, None)
+
+
 def test_the_job_script_estimates_too(source: Path, bundle: str, tmp_path: Path) -> None:
     config = tmp_path / "job.yaml"
     config.write_text(f"source: {source}\nwarehouse: {tmp_path}/new\nbundles: ['{bundle}']\n")

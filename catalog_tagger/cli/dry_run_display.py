@@ -28,6 +28,11 @@ def show_dry_run(planned: DryRun, *, as_json: bool) -> None:
     unsized = (
         f"; {counted(planned.tracks_without_size, 'track')} of unknown size" if planned.tracks_without_size else ""
     )
+    if planned.audio_s is None or planned.wall_s is None:
+        console.print(f"{counted(planned.shards, 'work shard')}, hours of audio unknown{unsized}")
+        console.print("time and cost unknown: they are reckoned from sizes, which a manifest can give as size_bytes")
+        console.print("dry run: nothing started, nothing written")
+        return
     console.print(
         f"{counted(planned.shards, 'work shard')}, {size(planned.size_bytes)}, "
         f"about {planned.audio_s / 3600:,.2f} h of audio{unsized}"
@@ -59,7 +64,11 @@ def _basis(planned: DryRun) -> str:
     )
     lengths = []
     if planned.measured_extensions:
-        lengths.append(f"the length of {', '.join(planned.measured_extensions)} files by tracks of this warehouse")
+        lengths.append(f"the length of {_listed(planned.measured_extensions)} files by tracks of this warehouse")
     if planned.default_extensions:
-        lengths.append(f"the length of {', '.join(planned.default_extensions)} files by usual bit rates")
+        lengths.append(f"the length of {_listed(planned.default_extensions)} files by usual bit rates")
     return "; ".join([rate, *lengths])
+
+
+def _listed(extensions: tuple[str, ...]) -> str:
+    return ", ".join(extension or "nameless" for extension in extensions)

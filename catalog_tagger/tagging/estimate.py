@@ -9,15 +9,18 @@ The arithmetic, all of it:
 Both rates are measured where that is possible: bytes per second over the warehouse's current rows of
 the same extension, the rate of a core over its committed runs, their start left out, once they add up
 to `_ENOUGH_S` seconds of work. Else they are defaults that ship with the product, and the answer says
-which it used. Tracks whose size is not known count as many bytes as the others have on average.
+which it used. Tracks whose size is not known count as many bytes as the others have on average; where no
+size is known, neither length nor time nor cost is.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
@@ -54,8 +57,10 @@ _ENOUGH_S: Final = 60.0
 _NEWEST_RUNS: Final = 20
 
 _LENGTH_COLUMNS: Final = ("track_id", "run_id", "status", "uri", "size_bytes", "duration_s", "tagged_at")
-_LENGTHS_SQL: Final = r"""
-    SELECT lower(regexp_extract(uri, '\.([^./]*)$', 1)) AS extension, sum(size_bytes) / sum(duration_s) AS bytes_per_s
+#: of a uri; a tar's member without one has none
+_EXTENSION: Final = r"\.([^./#]*)$"
+_LENGTHS_SQL: Final = """
+    SELECT lower(regexp_extract(uri, $extension, 1)) AS extension, sum(size_bytes) / sum(duration_s) AS bytes_per_s
     FROM tracks WHERE status = 'tagged' AND size_bytes > 0 AND duration_s > 0 GROUP BY 1"""
 
 
@@ -95,13 +100,14 @@ class DryRun:
     size_bytes: int
     """Encoded audio of the tracks to do, as far as sizes are known."""
     tracks_without_size: int
-    audio_s: float
+    audio_s: float | None
+    """None, as what follows from it, where there are tracks and the size of none is known."""
     nodes: int
     cpus: int
     """Of a node."""
-    wall_s: float
+    wall_s: float | None
     cost: float | None
-    """Of the machines, in the currency of `cost_per_hour`; None where that is not set."""
+    """Of the machines, in the currency of `cost_per_hour`; None where that is not set or the time not known."""
     cost_per_hour: float | None
     rate_per_core: float
     """Seconds of audio per second and core."""
@@ -109,7 +115,8 @@ class DryRun:
     """Runs of this warehouse that the rate was measured in; 0: the default that ships."""
     measured_extensions: tuple[str, ...]
     default_extensions: tuple[str, ...]
-    """Extensions to do whose bytes per second of audio were measured in this warehouse, and which have defaults."""
+    """Extensions to do whose bytes per second of audio were measured in this warehouse, and which have defaults; one
+    is empty where files have none."""
 
 
 def plan_only(
@@ -206,7 +213,10 @@ def _estimated(
     sizes = bytes_by_extension(todo)
     unknown = todo["size_bytes"].null_count
     audio_s = audio_seconds(sizes, rates, unknown_share=unknown / todo.num_rows if todo.num_rows else 0.0)
-    wall_s = wall_seconds(audio_s, rate_per_core=rates.rate_per_core, cores=nodes * cpus) if todo.num_rows else 0.0
+    wall_s: float | None = 0.0
+    if todo.num_rows:
+        cores = nodes * cpus
+        wall_s = None if audio_s is None else wall_seconds(audio_s, rate_per_core=rates.rate_per_core, cores=cores)
     return DryRun(
         run_id=config.run_id,
         source=config.source,
@@ -222,7 +232,7 @@ def _estimated(
         nodes=nodes,
         cpus=cpus,
         wall_s=wall_s,
-        cost=cost_of(wall_s, nodes=nodes, cost_per_hour=config.cost_per_hour),
+        cost=None if wall_s is None else cost_of(wall_s, nodes=nodes, cost_per_hour=config.cost_per_hour),
         cost_per_hour=config.cost_per_hour,
         rate_per_core=rates.rate_per_core,
         measured_runs=rates.measured_runs,
@@ -231,10 +241,13 @@ def _estimated(
     )
 
 
-def audio_seconds(sizes: Mapping[str, int], rates: Rates, *, unknown_share: float = 0.0) -> float:
-    """Length of the audio in so many bytes by extension; `unknown_share` of the tracks are not among them."""
+def audio_seconds(sizes: Mapping[str, int], rates: Rates, *, unknown_share: float = 0.0) -> float | None:
+    """Length of the audio in so many bytes by extension; `unknown_share` of the tracks are not among them.
+
+    None where that is all of them.
+    """
     known = sum(size / rates.bytes_per_second_of(extension) for extension, size in sizes.items())
-    return known / (1.0 - unknown_share) if unknown_share < 1.0 else 0.0
+    return known / (1.0 - unknown_share) if unknown_share < 1.0 else None
 
 
 def wall_seconds(audio_s: float, *, rate_per_core: float, cores: int) -> float:
@@ -269,11 +282,11 @@ def measured_rate(runs: Sequence[RunManifest]) -> tuple[float, list[RunManifest]
 def measured_rates(warehouse: Store) -> Rates:
     """What a warehouse's committed runs say."""
     runs = committed_runs(warehouse) if warehouse.children("runs") else []
-    own = Rates(bytes_per_s={}, cpus=os.cpu_count() or 1)
+    own = Rates(bytes_per_s={}, cpus=usable_cpus())
     if not runs:
         return own
     with connect(warehouse, tables=("tracks",), columns=_LENGTH_COLUMNS) as connection:
-        lengths = dict(connection.execute(_LENGTHS_SQL).fetchall())
+        lengths = dict(connection.execute(_LENGTHS_SQL, {"extension": _EXTENSION}).fetchall())
     rate, used = measured_rate(runs)
     last = used[-1].sessions[-1] if used else None
     return Rates(
@@ -285,9 +298,23 @@ def measured_rates(warehouse: Store) -> Rates:
     )
 
 
+def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """CPUs of this machine that a job may use: those this process may run on, within its container's quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # version 2, version 1
+        try:
+            quota, period = map(float, " ".join((cgroup / name).read_text() for name in names).split())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        if quota > 0 and period > 0:
+            count = min(count, max(1, math.floor(quota / period)))
+    return count
+
+
 def bytes_by_extension(tracks: pa.Table) -> dict[str, int]:
-    """Bytes of encoded audio by lower-case extension; tracks of unknown size are left out."""
-    extension = pc.utf8_lower(pc.replace_substring_regex(tracks["uri"], r"(?s)^.*\.", ""))
+    """Bytes of encoded audio by lower-case extension, empty where there is none; without tracks of unknown size."""
+    last = pc.replace_substring_regex(tracks["uri"], rf"(?s)^.*{_EXTENSION}", r"\1")
+    extension = pc.utf8_lower(pc.if_else(pc.match_substring_regex(tracks["uri"], _EXTENSION), last, ""))
     table = pa.table({"extension": extension, "size": pc.fill_null(tracks["size_bytes"], 0)})
     grouped = table.group_by("extension").aggregate([("size", "sum")])
     sizes = zip(grouped["extension"].to_pylist(), grouped["size_sum"].to_pylist(), strict=True)

@@ -1,5 +1,7 @@
 """The arithmetic of a dry run, and what it takes for measured."""
 
+import os
+import sys
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -9,6 +11,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tables"))
+from warehouse import put_run, track_row
 
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import RunManifest, Session
@@ -22,7 +27,9 @@ from catalog_tagger.tagging.estimate import (
     core_seconds,
     cost_of,
     measured_rate,
+    measured_rates,
     plan_only,
+    usable_cpus,
     wall_seconds,
 )
 from catalog_tagger.tagging.track_list import TRACK_LIST
@@ -75,7 +82,7 @@ def test_tracks_of_unknown_size_count_as_the_mean_of_the_others(
 
 
 def test_where_no_size_is_known_nothing_is_claimed() -> None:
-    assert audio_seconds({}, Rates(bytes_per_s={}), unknown_share=1.0) == 0.0
+    assert audio_seconds({}, Rates(bytes_per_s={}), unknown_share=1.0) is None
 
 
 @given(audio_s=st.floats(0, 1e12), rate=st.floats(1, 1e4), cores=st.integers(1, 10**5), factor=st.integers(2, 50))
@@ -134,6 +141,56 @@ def test_bytes_go_by_the_extension_of_tracks_and_members() -> None:
     assert bytes_by_extension(pa.Table.from_pylist(rows, schema=TRACK_LIST)) == {"mp3": 12, "flac": 11}
 
 
+EXTENSIONS = {
+    "s3://b/aa01": "",
+    "s3://bucket.name/x/y": "",
+    "/v1.2/track9": "",
+    "/v1.2/track9.OGG": "ogg",
+    "/m/x.tar#a": "",
+    "/m/x.tar#d.e/a": "",
+    "/m/x.tar#d/a.Mp3": "mp3",
+    "/m/#1 [live].mp3": "mp3",
+    "/m/a.b\nc.wav": "wav",
+    "/m/ends.": "",
+}
+
+
+@pytest.mark.parametrize(("uri", "extension"), EXTENSIONS.items())
+def test_planned_and_measured_tracks_go_by_one_extension(uri: str, extension: str, tmp_path: Path) -> None:
+    planned = pa.Table.from_pylist([{"track_id": "1", "uri": uri, "size_bytes": 5}], schema=TRACK_LIST)
+    assert bytes_by_extension(planned) == {extension: 5}
+    put_run(Store(tmp_path), "r", [track_row("x", run_id="r", minute=1, uri=uri, size_bytes=800, duration_s=2.0)])
+    assert measured_rates(Store(tmp_path)).bytes_per_s == {extension: 400.0}
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "100000 100000\n"}, 1),
+        ({"cpu.max": "20000 100000\n"}, 1),
+        ({"cpu.max": "99999999 1000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "150000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+    ],
+)
+def test_cpus_are_those_of_the_container(files: dict[str, str], cpus: int | None, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert usable_cpus(tmp_path) == (cpus or len(os.sched_getaffinity(0)))
+
+
+def test_cpus_are_those_that_the_process_may_run_on() -> None:
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(mine)})
+    try:
+        assert usable_cpus() == 1
+    finally:
+        os.sched_setaffinity(0, mine)
+
+
 # --- plans of real sources -------------------------------------------------------------------------
 
 
@@ -162,14 +219,21 @@ def test_a_plan_alone_counts_and_writes_nothing(source: Path, bundle: str, tmp_p
 
 
 def test_lengths_come_from_tracks_of_the_same_extension(source: Path, bundle: str, tmp_path: Path) -> None:
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tables"))
-    from warehouse import put_run, track_row
-
     long = {"duration_s": 100.0, "size_bytes": 800_000, "uri": "/a/x.MP3"}
     put_run(Store(tmp_path / "w"), "r", [track_row("x", run_id="r", minute=1, **long)])
     config = make_config(source=str(source), warehouse=str(tmp_path / "w"), bundles=(bundle,))
     planned = plan_only(config)
     assert planned.audio_s == pytest.approx(4 * 16_000 * 60 / 8_000)
     assert (planned.measured_extensions, planned.default_extensions) == (("mp3",), ())
+
+
+def test_a_plan_without_any_size_claims_neither_time_nor_cost(bundle: str, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("track_id,uri\n1,gone/1.mp3\n2,gone/2.mp3\n")
+    config = make_config(
+        source=f"{tmp_path}/m.csv", warehouse=str(tmp_path / "w"), bundles=(bundle,), cost_per_hour=1.5
+    )
+    planned = plan_only(config)
+    assert (planned.tracks, planned.tracks_without_size, planned.size_bytes) == (2, 2, 0)
+    assert (planned.audio_s, planned.wall_s, planned.cost) == (None, None, None)
+    nothing = plan_only(config, tracks=TRACK_LIST.empty_table())
+    assert (nothing.tracks, nothing.audio_s, nothing.wall_s, nothing.cost) == (0, 0.0, 0.0, 0.0)
