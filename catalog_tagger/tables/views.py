@@ -3,7 +3,9 @@
 Views:
 
 - ``tracks_history``, ``segments_history``: every committed row;
-- ``tracks``: the newest committed row of each track, by ``tagged_at``, then ``run_id``;
+- ``tracks``: the newest committed row of each track: of the run that was committed last, as its manifest's
+  ``committed_at`` says, then by ``tagged_at``, then ``run_id``. ``tagged_at`` is the clock of the node that
+  made the row, and one clock that is hours ahead must not outlast the runs that follow;
 - ``segments``: the rows that belong to those;
 - ``runs``: one row per committed run.
 
@@ -26,10 +28,11 @@ from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import RunManifest, committed_runs
 from catalog_tagger.tables.schemas import TABLES
 
-#: The rule of "current", the only place that states it.
+#: The rule of "current", the only place that states it: columns of `tracks_history` and `runs`, the weightiest first.
+NEWNESS: Final = ("committed_at", "tagged_at", "run_id")
 CURRENT_TRACKS_SQL: Final = (
-    "SELECT * FROM tracks_history "
-    "QUALIFY row_number() OVER (PARTITION BY track_id ORDER BY tagged_at DESC, run_id DESC) = 1"
+    "SELECT h.* FROM tracks_history h LEFT JOIN runs USING (run_id) QUALIFY row_number() OVER "  # noqa: S608  names of columns
+    f"(PARTITION BY track_id ORDER BY {', '.join(f'{column} DESC' for column in NEWNESS)}) = 1"
 )
 CURRENT_SEGMENTS_SQL: Final = "SELECT s.* FROM segments_history s SEMI JOIN tracks t USING (track_id, run_id)"
 CURRENT_SQL: Final = {"tracks": CURRENT_TRACKS_SQL, "segments": CURRENT_SEGMENTS_SQL}
@@ -83,6 +86,7 @@ def connect(
     connection.execute("SET enable_progress_bar = false")  # it would write into the answer on standard output
     if not warehouse.is_local:
         connection.register_filesystem(warehouse.fs)
+    connection.register("runs", _runs_table(runs))
     for table in tables:
         files = [entry.name for run in runs for entry in run.files if entry.table == table]
         try:
@@ -94,7 +98,6 @@ def connect(
             reason = str(error).splitlines()[0]
             raise StorageError(f"{warehouse.uri}: a committed file cannot be read ({reason}); restore it") from error
         connection.execute(f"CREATE VIEW {table} AS {CURRENT_SQL[table]}")
-    connection.register("runs", _runs_table(runs))
     return connection
 
 

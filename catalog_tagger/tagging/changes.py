@@ -3,9 +3,10 @@
 A track is up to date when its current row has the same uri, the same audio etag and the same bundles;
 one whose etag cannot be known (a manifest of objects that cannot be listed) counts as unchanged. A
 quarantined row is an answer like any other, but for `PASSING`: codes that may say something of the
-moment, a lost node or a failed read, and cost one decoder at most; their tracks are planned again in
-every run. ``tagger_crashed`` and ``decoder_timeout`` are not among them: each such track costs an
-actor or minutes of a core, every night, for the same end. They are planned again when asked for.
+moment, a lost node or a failed read, and cost three decoders at most, since a file that kills its
+decoder is tried three times; their tracks are planned again in every run. ``tagger_crashed`` and
+``decoder_timeout`` are not among them: each such track costs an actor or minutes of a core, every night,
+for the same end. They are planned again when asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pyarrow.compute as pc
 
 from catalog_tagger.errors import QUARANTINE_CODES, UsageError
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.views import connect
+from catalog_tagger.tables.views import NEWNESS, connect
 from catalog_tagger.tagging.plan import PLAN
 
 PASSING: Final = ("unreadable", "decoder_crashed")
@@ -40,17 +41,17 @@ _CURRENT_SQL: Final = """
     FROM tracks"""
 
 #: a row that was planned again by hand belongs to the catalogue that the track came from before
-_REMOVED_SQL: Final = """
-    WITH catalogues AS (SELECT run_id, source FROM runs WHERE NOT ends_with(source, $retry)),
+_REMOVED_SQL: Final = f"""
+    WITH catalogues AS (SELECT run_id, source, committed_at FROM runs WHERE NOT ends_with(source, $retry)),
     retried AS (SELECT track_id FROM held ANTI JOIN catalogues USING (run_id)),
     of_retried AS (
-        SELECT track_id, arg_max(source, tagged_at) AS source
+        SELECT track_id, arg_max(source, ({", ".join(NEWNESS)})) AS source
         FROM tracks_history JOIN catalogues USING (run_id) SEMI JOIN retried USING (track_id) GROUP BY track_id),
     mine AS (
         SELECT track_id FROM held JOIN catalogues USING (run_id) WHERE source = $source
         UNION ALL SELECT track_id FROM of_retried WHERE source = $source)
     SELECT track_id, uri FROM held SEMI JOIN mine USING (track_id) ANTI JOIN listed USING (track_id)
-    ORDER BY track_id"""
+    ORDER BY track_id"""  # noqa: S608  names of columns
 
 REMOVED: Final = pa.schema([pa.field("track_id", pa.string()), pa.field("uri", pa.string())])
 
