@@ -5,7 +5,8 @@
 The file holds the keys of `catalog_tagger.tagging.config.TagConfig`; `source` and `warehouse` are
 the only ones needed. Any key can be overridden: ``--set run_id=2026-w47``. Progress goes to standard
 error, the summary to standard output as JSON; ``--dry-run`` prints an estimate and does nothing. Exit
-codes are those of ``catalog-tagger tag``.
+codes are those of ``catalog-tagger tag``. ``ray job stop`` interrupts it: finished shards are kept, and
+the same job goes on with the rest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import yaml
 
 from catalog_tagger.cli.dry_run_display import show_dry_run
+from catalog_tagger.cli.interruption import interrupt_on_sigterm
 from catalog_tagger.cli.output import RunDisplay, show_run
 from catalog_tagger.errors import EXIT_INTERRUPTED, EXIT_OK, CatalogTaggerError
 from catalog_tagger.tagging.config import load_config
@@ -25,6 +27,7 @@ from catalog_tagger.tagging.job import run_tag_job
 
 def main() -> int:
     """Run the job; returns its exit code."""
+    interrupt_on_sigterm()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--config", required=True, help="YAML file of the job")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file")
@@ -44,8 +47,11 @@ def main() -> int:
             overrides[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             parser.error(f"--set {pair}: the value is not YAML")
+    again = "the same command"
     try:
         config = load_config(arguments.config, overrides=overrides)
+        if "run_id" in config.model_fields_set:
+            again = f"--set run_id={config.run_id}"
         if arguments.dry_run:
             show_dry_run(plan_only(config), as_json=True)
             return EXIT_OK
@@ -55,7 +61,6 @@ def main() -> int:
         print(f"tag_catalog: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        again = f"--set run_id={config.run_id}" if "run_id" in config.model_fields_set else "the same command"
         print(f"tag_catalog: interrupted; resume with {again}", file=sys.stderr)
         return EXIT_INTERRUPTED
     show_run(result, as_json=True)

@@ -16,6 +16,9 @@ from commands import PROGRAM, command, environment
 from conftest import BROKEN, ROOT, TRACKS
 from servers import free_port
 
+from catalog_tagger.storage import Store
+from catalog_tagger.tables.lease import read_leases
+
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("local_ray")]
 
 
@@ -98,6 +101,49 @@ def test_a_cluster_that_is_not_there_is_one_line(named: str, few: Path, bundle: 
     )
 
 
+def started(process: subprocess.Popen[str], warehouse: Path) -> Path:
+    """The tracks of run r, once there are any."""
+    tracks = warehouse / "tracks" / "run_id=r"
+    ends = time.monotonic() + 120
+    while not (tracks.is_dir() and any(tracks.glob("*.parquet"))):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    return tracks
+
+
+def test_a_job_that_is_stopped_ends_its_lease_and_says_how_to_go_on(
+    bundle: str, tmp_path: Path, ray_address: str
+) -> None:
+    """As ``ray job stop`` does it."""
+    source, warehouse = tmp_path / "audio", tmp_path / "w"
+    source.mkdir()
+    for i in range(8):
+        (source / f"{i:02d}.wav").write_bytes(wav_bytes(np.ones(400 * 16000, np.int16)))
+    config = tmp_path / "job.yaml"
+    config.write_text(
+        f"source: {source}\nwarehouse: {warehouse}\nbundles: ['{bundle}']\n"
+        f"shard_tracks: 1\nrun_id: r\nray_address: '{ray_address}'\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "jobs" / "tag_catalog.py"), "--config", str(config)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        started(process, warehouse)
+        process.terminate()
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, stdout) == (130, ""), stderr
+    assert "Traceback" not in stderr, stderr
+    assert stderr.splitlines()[-1] == "tag_catalog: interrupted; resume with --set run_id=r"
+    assert [lease.ended for lease in read_leases(Store(warehouse), "r")] == [True]
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_how_to_go_on_and_goes_on(
     stop: signal.Signals, bundle: str, tmp_path: Path, ray_address: str
@@ -115,12 +161,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(
         text=True,
     )
     try:
-        tracks = warehouse / "tracks" / "run_id=r"
-        ends = time.monotonic() + 120
-        while not (tracks.is_dir() and any(tracks.glob("*.parquet"))):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < ends
-            time.sleep(0.02)
+        tracks = started(process, warehouse)
         process.send_signal(stop)
         stdout, stderr = process.communicate(timeout=60)
     finally:

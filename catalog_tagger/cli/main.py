@@ -8,15 +8,14 @@ quarantined tracks, 130 interrupted.
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Final
 
 import click
 
 from catalog_tagger._version import __version__
+from catalog_tagger.cli.interruption import interrupt_on_sigterm
 from catalog_tagger.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, CatalogTaggerError
 
 #: command -> its one line of help, known without importing it
@@ -76,7 +75,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; errors a user can mend are one message."""
-    signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's stop is an interruption like Ctrl-C
+    interrupt_on_sigterm()
     try:
         code = cli.main(args=arguments, prog_name="catalog-tagger", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -91,7 +90,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         code = EXIT_INTERRUPTED
     sys.exit(code if isinstance(code, int) else EXIT_OK)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
