@@ -36,10 +36,12 @@ def broken(track_id: str, code: str, **columns: object) -> dict[str, object]:
     return held(track_id, status="quarantined", error_code=code, error_message="m", **columns)
 
 
-def commit(store: Store, run_id: str, *rows: dict[str, Any], source: str = "/audio", minute: int = 0) -> None:
+def commit(
+    store: Store, run_id: str, *rows: dict[str, Any], source: str = "/audio", minute: int = 0, day: int = 1
+) -> None:
     made = [track_row(run_id=run_id, minute=minute, **row) for row in rows]
     files = put_shard(store, run_id=run_id, shard="000000-x", rows=made, segments=0)
-    manifest = manifest_of(run_id, files)
+    manifest = manifest_of(run_id, files, committed_at=f"2026-01-0{day}T13:00:00")
     commit_run(store, type(manifest)(**{**vars(manifest), "source": source}))
 
 
@@ -203,6 +205,14 @@ def test_a_track_planned_again_by_hand_stays_of_its_catalogue(store: Store) -> N
     commit(store, "c", broken("gone", "truncated"), broken("other", "truncated"), source=retry, minute=3)
     found = selected(store, listed("x"), source="/audio")
     assert found.removed["track_id"].to_pylist() == ["gone"]
+
+
+def test_a_clock_that_is_ahead_does_not_keep_a_track_in_its_old_catalogue(store: Store) -> None:
+    commit(store, "a", held("x"), broken("moved", "truncated"), minute=50, day=1)
+    commit(store, "b", broken("moved", "truncated"), source="/other", minute=2, day=2)
+    commit(store, "c", broken("moved", "truncated"), source="/w/runs/c/retry.parquet", minute=3, day=3)
+    assert selected(store, listed("x"), source="/audio").removed.num_rows == 0
+    assert selected(store, listed("y"), source="/other").removed["track_id"].to_pylist() == ["moved"]
 
 
 def test_tracks_with_a_row_from_before_a_column_was_added_are_read(store: Store) -> None:
