@@ -11,14 +11,15 @@ that no small member needs are skipped where they are many::
     parts     [  1  ][  2  ]                    [ 3 ]                 [ 4 ]
 
 A part is fetched once, serves every member in it, and is let go with the last of them; a read that
-breaks off is taken up where it broke. At most `ahead_bytes` are held or on their way. A tar that is
+breaks off is taken up where it broke. At most `ahead_bytes` are held or on their way; an object that is
+larger than its manifest says is left to its decoder, too. A tar that is
 no longer the one that was listed is not read: its members lie elsewhere.
 
 Failure rule: a missing object is its track's `AudioError` (``not_found``), a read that failed however
 often it was tried likewise (``unreadable``), and a part that failed its members'. A refused access,
 missing credentials or a store that cannot be reached end the job, since no track can be blamed for
-them; so do `_FAILURES_IN_A_ROW` failed reads with none that succeeds in between: a store in
-a bad hour must not quarantine a catalogue.
+them; so do `_FAILURES_IN_A_ROW` failed reads of a kind (whole, or by decoders) with none that succeeds
+in between: a store in a bad hour must not quarantine a catalogue.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from catalog_tagger.errors import AudioError, StorageError
+from catalog_tagger.etags import CHANGED
 from catalog_tagger.storage import Store, explained
 from catalog_tagger.tagging.encoded import Encoded, blamed
 
@@ -45,29 +47,42 @@ WHOLE_BYTES: Final = 32 * 2**20
 _PART_BYTES: Final = 8 * 2**20
 #: fewer bytes that nobody needs are read along rather than asked around
 _GAP_BYTES: Final = 2**20
+#: what an object counts for at least, so that one that grew a little is still fetched whole
+_LEAST_WEIGHT: Final = 2**20
 _REQUESTS: Final = 8
 _AHEAD_BYTES: Final = 256 * 2**20
 _FAILURES_IN_A_ROW: Final = 4
 
 
 class StoreHealth:
-    """Whether object storage answers at all; one instance sees all reads of an actor, whoever does them."""
+    """Whether object storage answers at all; one instance sees all reads of an actor, whoever does them.
+
+    Reads that come whole and those of decoders are counted apart: a store may give the one and fail the other.
+    """
 
     def __init__(self) -> None:
-        self._failures = 0
+        self._failures = {True: 0, False: 0}
 
-    def note(self, error: Exception | None) -> None:
+    def note(self, error: Exception | None, *, whole: bool = False) -> None:
         """Take note of how a read ended.
+
+        Parameters
+        ----------
+        error
+            None: it gave what was asked for.
+        whole
+            It was to come whole; otherwise it is a decoder's, in parts.
 
         Raises
         ------
         StorageError
             Too many reads in a row failed in a way that may pass.
         """
-        transient = isinstance(error, StorageError) and error.transient
-        self._failures = self._failures + 1 if transient else 0
-        if self._failures >= _FAILURES_IN_A_ROW:
-            message = f"{error} ({self._failures} reads in a row failed; resume the run when the store is well)"
+        # a decoder tells its error as its track's, which does not say whether it may pass; this one does not
+        transient = isinstance(error, StorageError) and error.transient and CHANGED not in str(error)
+        failures = self._failures[whole] = self._failures[whole] + 1 if transient else 0
+        if failures >= _FAILURES_IN_A_ROW:
+            message = f"{error} ({failures} reads in a row failed; resume the run when the store is well)"
             raise StorageError(message, systemic=True, transient=True) from error
 
 
@@ -134,7 +149,7 @@ class _Read:
     number: int
     uri: str
     weight: int
-    """Bytes that it is taken to hold."""
+    """Most bytes that it may hold; an object that is larger is left to its decoder."""
     start: int = 0
     end: int | None = None
     etag: str | None = None
@@ -144,7 +159,7 @@ class _Read:
     def begin(self, limit: asyncio.Semaphore) -> None:
         """Ask for the bytes."""
         folder, _, name = self.uri.rpartition("/")
-        options = {"etag": self.etag, "most_bytes": WHOLE_BYTES, "limit": limit}
+        options = {"etag": self.etag, "most_bytes": self.weight, "limit": limit}
         self._future = Store(folder).fetch(name, self.start, self.end, **options)
 
     def take(self, health: StoreHealth) -> Answer | AudioError:
@@ -154,9 +169,9 @@ class _Read:
             try:
                 with explained(self.uri, missing_is_error=False):
                     self.answer = future.result()
-                health.note(None)
+                health.note(None, whole=True)
             except (StorageError, FileNotFoundError) as error:
-                health.note(error)
+                health.note(error, whole=True)
                 reason = blamed(error, uri=self.uri)
                 if isinstance(reason, StorageError):
                     raise
@@ -220,8 +235,7 @@ def _steps(tracks: Iterable[dict[str, Any]], roots: tuple[str, ...]) -> tuple[li
         if row["container"] is not None:
             members.append(step)
             continue
-        size = row["size_bytes"]
-        step.reads.append(_Read(number=len(reads), uri=row["uri"], weight=WHOLE_BYTES if size is None else size))
+        step.reads.append(_Read(number=len(reads), uri=row["uri"], weight=_weight(row["size_bytes"])))
         reads += step.reads
     end_of_tar()
     seen: set[int] = set()
@@ -229,6 +243,11 @@ def _steps(tracks: Iterable[dict[str, Any]], roots: tuple[str, ...]) -> tuple[li
         step.ends = [read for read in step.reads if read.number not in seen]
         seen.update(read.number for read in step.ends)
     return steps, reads
+
+
+def _weight(size_bytes: int | None) -> int:
+    """What an object may come to: manifests, which may say its size, need not be right."""
+    return WHOLE_BYTES if size_bytes is None else min(max(size_bytes, _LEAST_WEIGHT), WHOLE_BYTES)
 
 
 def _follows(row: dict[str, Any], before: dict[str, Any]) -> bool:

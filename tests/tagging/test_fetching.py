@@ -1,5 +1,6 @@
 """From where a track lies to where it is decoded: what is read, by whom, and what is never read."""
 
+import asyncio
 import io
 import os
 import pickle
@@ -192,6 +193,34 @@ def test_rows_out_of_order_are_fetched_all_the_same(s3: S3Server) -> None:
     rows.reverse()
     for row, encoded in fetch_all(rows):
         assert bytes_of(encoded) == members.get(row["uri"].partition("#")[2], b"between")
+
+
+def test_an_object_much_larger_than_its_manifest_says_is_left_to_its_decoder(s3: S3Server) -> None:
+    grown, wrong = os.urandom(1_000), os.urandom(2**20 + 1)
+    uris = s3.put_all({"sizes/grown.mp3": grown, "sizes/wrong.mp3": wrong})
+    first, second = (found for _, found in fetch_all([track(uri, size_bytes=1) for uri in uris]))
+    assert (bytes_of(first), bytes_of(second)) == (grown, wrong)
+    assert isinstance(first, Encoded)
+    assert isinstance(second, Encoded)
+    assert first.data is not None
+    assert (second.data, second.uri) == (None, uris[1]), "not held beyond what it was counted for"
+
+
+def test_sizes_that_a_manifest_understates_do_not_widen_what_is_held(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = s3.put_all({f"understated/{i:02d}.mp3": bytes(900_000) for i in range(12)})
+    begun, real = [], fetching._Read.begin
+
+    def begin(read: fetching._Read, limit: asyncio.Semaphore) -> None:
+        begun.append(read.uri)
+        real(read, limit)
+
+    monkeypatch.setattr(fetching._Read, "begin", begin)
+    fetched = fetch_all([track(uri, size_bytes=1) for uri in uris], ahead_bytes=4 * 2**20)
+    next(fetched)
+    assert begun == uris[:4]
+    assert len(list(fetched)) == 11
 
 
 @pytest.mark.parametrize("size", [10, 2 * fetching.WHOLE_BYTES])

@@ -11,9 +11,10 @@ from fault_proxy import OF_BODY, TRANSIENT, FaultProxy, at_random, each_once, pr
 from servers import BUCKET, S3Server
 
 from catalog_tagger.errors import AudioError, StorageError
+from catalog_tagger.etags import CHANGED
 from catalog_tagger.tagging import fetching
 from catalog_tagger.tagging.encoded import Encoded
-from catalog_tagger.tagging.fetching import fetch_all
+from catalog_tagger.tagging.fetching import StoreHealth, fetch_all
 from catalog_tagger.tagging.sources import list_tracks
 
 COUNT = 12
@@ -184,6 +185,23 @@ def test_failures_with_successes_between_are_no_outage(
     proxy.rule = lambda request: None if request.path.endswith(good) else "500"
     found = [isinstance(encoded, Encoded) for _, encoded in fetch_all(rows[:11])]
     assert found == [i in (3, 7) for i in range(11)]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_good_reads_of_one_kind_do_not_hide_an_outage_of_the_other(whole: bool) -> None:
+    health, failed = StoreHealth(), StorageError("s3://bucket/a: failed", transient=True)
+    for _ in range(3):
+        health.note(failed, whole=whole)
+        health.note(None, whole=not whole)
+    with pytest.raises(StorageError, match=r"a: failed \(4 reads in a row failed; resume") as caught:
+        health.note(failed, whole=whole)
+    assert caught.value.systemic
+
+
+def test_objects_that_changed_are_no_outage() -> None:
+    health = StoreHealth()
+    for i in range(8):
+        health.note(StorageError(f"s3://bucket/x.tar#{i}: {CHANGED}", transient=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
