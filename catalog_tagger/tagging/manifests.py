@@ -21,8 +21,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import IO, Any, Final
 from urllib.parse import unquote
 
@@ -279,9 +281,9 @@ def _found(uris: pa.ChunkedArray) -> pa.Table:
     One listing for each folder, not one request per object. But a prefix of object storage may hold millions
     beside the few that are meant: those are asked for by name, as long as they are few in all.
     """
-    folder = pc.replace_substring_regex(uris, r"/[^/]*$", "")
-    grouped = pa.table({"folder": folder, "uri": uris}).group_by("folder").aggregate([("uri", "list")])
-    listed = dict(zip(grouped["folder"].to_pylist(), grouped["uri_list"].to_pylist(), strict=True))
+    listed: dict[str, list[str]] = defaultdict(list)
+    for uri in chain.from_iterable(chunk.to_pylist() for chunk in uris.chunks):
+        listed[uri.rpartition("/")[0]].append(uri)
     few = {name for name, wanted in listed.items() if name.startswith("s3://") and len(wanted) <= _FEW_OF_A_FOLDER}
     asked: list[str] = []
     if sum(len(listed[name]) for name in few) <= _FEW_IN_ALL:
