@@ -105,7 +105,7 @@ def _pattern_base(pattern: str) -> str:
 def _matching(pattern: str) -> list[ObjectInfo]:
     store = Store(_pattern_base(pattern))
     with explained(pattern):
-        names = sorted(store.fs.glob(store.fs._strip_protocol(pattern)))
+        names = sorted(store.fs.glob(pattern))
     prefix = len(store.root) + 1
     return [store.info(name[prefix:]) for name in names]
 
