@@ -140,8 +140,11 @@ class HeldLease:
 
     def _beat(self, *, ended: bool = False) -> None:
         # a store that ignores conditions may have let another driver take the same number
-        if _read(self._store, self._run_id, self._lease.number).owner != self._lease.owner:
+        try:
+            self._lost |= _read(self._store, self._run_id, self._lease.number).owner != self._lease.owner
+        except FileNotFoundError:  # somebody has removed the run
             self._lost = True
+        if self._lost:
             self.require()
         session, size, now = self._lease.session, self._size(), time.monotonic()
         if size is not None:

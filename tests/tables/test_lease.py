@@ -115,6 +115,15 @@ def test_a_driver_whose_number_another_one_took_as_well_is_stopped_at_its_next_b
     assert (read_leases(store, "r")[0].owner, read_leases(store, "r")[0].ended) == ("another", False)
 
 
+def test_a_driver_whose_run_was_removed_is_stopped(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with hold(store, "r") as held:
+        store.remove("runs/r/lease/0001.json")
+        with pytest.raises(RunError, match="another driver has taken it over"):
+            held.beat()
+    assert read_leases(store, "r") == []
+
+
 def test_machine_time_is_the_nodes_that_were_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "BEAT_S", 0.05)
     store = Store(tmp_path)
