@@ -23,15 +23,21 @@ def soak(bundle: str, tmp_path_factory: pytest.TempPathFactory) -> Soak:
 
 
 def test_a_run_that_is_killed_at_every_stage_ends_with_the_rows_of_one_in_peace(soak: Soak) -> None:
-    soak.die_at_writes("w", "after runs/.*/plan-")
     soak.die_at_writes("w", "after job.json")
-    soak.kill_processes("w", ["decoder", "actor", "board", "driver"])
     soak.die_at_writes("w", "after segments/", "before manifest.json")
     print(f"{soak.total} kills: {dict(soak.kills)}")
-    assert soak.kills["process after job.json"] == soak.kills["process before manifest.json"] == 1
-    assert soak.total >= 6
+    assert soak.total == 3
     soak.finish("w")
     soak.compare("w")
+
+
+def test_a_run_whose_processes_are_killed_ends_with_the_rows_of_one_in_peace(soak: Soak) -> None:
+    before = soak.total
+    soak.kill_processes("v", ["decoder", "actor", "driver"])
+    print(f"{soak.total - before} kills: {dict(soak.kills)}")
+    assert soak.total > before, "as many as a quick machine leaves time for"
+    soak.finish("v")
+    soak.compare("v")
 
 
 def test_a_node_that_is_lost_while_three_work_costs_nothing(soak: Soak) -> None:
