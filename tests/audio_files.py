@@ -77,3 +77,13 @@ def strongest_hz(pcm: npt.NDArray[np.int16]) -> float:
 def rms(pcm: npt.NDArray[np.int16]) -> float:
     """Root mean square, full scale 1."""
     return float(np.sqrt(np.mean((pcm / 32768.0) ** 2)))
+
+
+def ogg_crc(page: bytes) -> int:
+    """The checksum of an Ogg page whose own is zero."""
+    crc = 0
+    for byte in page:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = ((crc << 1) ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1) & 0xFFFFFFFF
+    return crc

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from audio_files import ALL_CODECS, Signal, glide, rms, strongest_hz, suffix_of, tone, wav_bytes, write
+from audio_files import ALL_CODECS, Signal, glide, ogg_crc, rms, strongest_hz, suffix_of, tone, wav_bytes, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -189,18 +189,9 @@ def _with_serial(ogg: bytes, serial: int) -> bytes:
         size = 27 + count + sum(out[at + 27 : at + 27 + count])
         out[at + 14 : at + 18] = struct.pack("<I", serial)
         out[at + 22 : at + 26] = bytes(4)
-        out[at + 22 : at + 26] = struct.pack("<I", _ogg_crc(out[at : at + size]))
+        out[at + 22 : at + 26] = struct.pack("<I", ogg_crc(out[at : at + size]))
         at += size
     return bytes(out)
-
-
-def _ogg_crc(page: bytes) -> int:
-    crc = 0
-    for byte in page:
-        crc ^= byte << 24
-        for _ in range(8):
-            crc = ((crc << 1) ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1) & 0xFFFFFFFF
-    return crc
 
 
 def _picture() -> bytes:

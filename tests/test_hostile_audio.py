@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from audio_files import glide, suffix_of, wav_bytes, write
+from audio_files import glide, ogg_crc, suffix_of, wav_bytes, write
 from hostile_files import with_chunk_offset
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,17 +71,8 @@ def claiming(codec: str, seconds: float, folder: Path) -> bytes:
             at = data.rindex(b"OggS")
             data[at + 6 : at + 14] = struct.pack("<Q", int(seconds * 48000))
             data[at + 22 : at + 26] = bytes(4)
-            data[at + 22 : at + 26] = struct.pack("<I", _ogg_crc(bytes(data[at:])))
+            data[at + 22 : at + 26] = struct.pack("<I", ogg_crc(bytes(data[at:])))
     return bytes(data)
-
-
-def _ogg_crc(page: bytes) -> int:
-    crc = 0
-    for byte in page:
-        crc ^= byte << 24
-        for _ in range(8):
-            crc = ((crc << 1) ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1) & 0xFFFFFFFF
-    return crc
 
 
 @pytest.mark.parametrize("codec", CLAIMS)

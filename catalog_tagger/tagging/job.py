@@ -296,8 +296,7 @@ def _execute(
 ) -> RunManifest:
     """Do the pieces that are left and commit the run."""
     done = read_shards(warehouse, config.run_id)
-    indices = {shard: index for index, shard in enumerate(plan.shards)}
-    pieces, counted = pieces_left(plan.shards, done, indices=indices)
+    pieces, counted = pieces_left(plan.shards, done)
     results = [done[name] for name in counted]
     if pieces:
         # Ray is imported here, so that planning and refusing bad input stay quick

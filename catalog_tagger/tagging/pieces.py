@@ -48,9 +48,7 @@ class Piece:
         ]
 
 
-def pieces_left(
-    shards: Mapping[str, int], finished: Iterable[str], *, indices: Mapping[str, int]
-) -> tuple[list[Piece], list[str]]:
+def pieces_left(shards: Mapping[str, int], finished: Iterable[str]) -> tuple[list[Piece], list[str]]:
     """What remains to be done, and which of the finished files count.
 
     Parameters
@@ -59,8 +57,6 @@ def pieces_left(
         Shard -> its tracks, in the order of the plan.
     finished
         Names of the pieces that have files.
-    indices
-        Shard -> its number in the plan.
 
     Returns
     -------
@@ -76,17 +72,17 @@ def pieces_left(
         if shard is not None:
             spans.setdefault(shard, []).append((first, end, name))
     left, counted = [], []
-    for shard, total in shards.items():
+    for index, (shard, total) in enumerate(shards.items()):
         at = 0
         for first, end, name in sorted(spans.get(shard, []), key=lambda span: (span[0], -span[1])):
             if first < at or not first < end <= total:
                 continue
             if first > at:
-                left.append(Piece(shard=shard, index=indices[shard], first=at, count=first - at, total=total))
+                left.append(Piece(shard=shard, index=index, first=at, count=first - at, total=total))
             counted.append(name)
             at = end
         if at < total:
-            left.append(Piece(shard=shard, index=indices[shard], first=at, count=total - at, total=total))
+            left.append(Piece(shard=shard, index=index, first=at, count=total - at, total=total))
     return left, counted
 
 

@@ -168,8 +168,7 @@ def read_begun(warehouse: Store, run_id: str) -> Begun | None:
         raise StorageError(f"{warehouse.uri_of(name)}: damaged ({error}); restore or remove the file") from error
     counts = dict(zip(shards["shard"].to_pylist(), shards["tracks"].to_pylist(), strict=True))
     found = read_shards(warehouse, run_id)
-    indices = {shard: index for index, shard in enumerate(counts)}
-    left, counted = pieces_left(counts, found, indices=indices)
+    left, counted = pieces_left(counts, found)
     return Begun(job=job, done=[found[name][0] for name in counted], left=left)
 
 

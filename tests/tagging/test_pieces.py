@@ -12,10 +12,6 @@ def whole(shard: str = "000000-ab", *, total: int = 100) -> Piece:
     return Piece(shard=shard, index=0, first=0, count=total, total=total)
 
 
-def indices(shards: dict[str, int]) -> dict[str, int]:
-    return {shard: index for index, shard in enumerate(shards)}
-
-
 def covered(pieces: list[Piece]) -> list[tuple[str, int]]:
     return [(piece.shard, at) for piece in pieces for at in range(piece.first, piece.first + piece.count)]
 
@@ -38,7 +34,7 @@ def test_the_parts_of_a_piece_cover_it_once_and_reach_single_tracks_in_few_round
 
 @given(SHARDS)
 def test_with_nothing_finished_every_shard_is_left_whole(shards: dict[str, int]) -> None:
-    left, counted = pieces_left(shards, [], indices=indices(shards))
+    left, counted = pieces_left(shards, [])
     assert [piece.name for piece in left] == list(shards)
     assert [piece.index for piece in left] == list(range(len(shards)))
     assert counted == []
@@ -54,7 +50,7 @@ def test_what_is_left_and_what_counts_hold_every_track_once(shards: dict[str, in
             piece = Piece(shard=shard, index=0, first=first, count=count, total=total)
             by_name[piece.name] = piece
     finished = data.draw(st.permutations(list(by_name)))
-    left, counted = pieces_left(shards, finished, indices=indices(shards))
+    left, counted = pieces_left(shards, finished)
     assert set(counted) <= set(by_name)
     every = sorted((shard, at) for shard, total in shards.items() for at in range(total))
     assert sorted(covered(left) + covered([by_name[name] for name in counted])) == every
@@ -62,13 +58,13 @@ def test_what_is_left_and_what_counts_hold_every_track_once(shards: dict[str, in
 
 def test_files_of_another_plan_do_not_count() -> None:
     shards = {"a": 10}
-    left, counted = pieces_left(shards, ["b", "b.000000-000005", "a.000008-000012", "a.x"], indices=indices(shards))
+    left, counted = pieces_left(shards, ["b", "b.000000-000005", "a.000008-000012", "a.x"])
     assert [piece.name for piece in left] == ["a"]
     assert counted == []
 
 
 def test_a_resumed_split_does_the_rest_of_its_shard_only() -> None:
     shards = {"a": 10, "b": 3}
-    left, counted = pieces_left(shards, ["a.000000-000004", "a.000006-000007", "b"], indices=indices(shards))
+    left, counted = pieces_left(shards, ["a.000000-000004", "a.000006-000007", "b"])
     assert [piece.name for piece in left] == ["a.000004-000006", "a.000007-000010"]
     assert counted == ["a.000000-000004", "a.000006-000007", "b"]
