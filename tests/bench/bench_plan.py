@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -213,6 +214,7 @@ def main() -> None:
     parser.add_argument("--step", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step:
+        keep_to_one_core()
         name, *paths = arguments.step
         if name == "make":
             make_manifest(Path(paths[0]), arguments.tracks)
@@ -238,12 +240,13 @@ def main() -> None:
 def step(arguments: argparse.Namespace, name: str, *paths: Path) -> None:
     """One step in a process of its own, on one core."""
     given = ["--tracks", str(arguments.tracks), "--shard-bytes", str(arguments.shard_bytes)]
-    core = min(os.sched_getaffinity(0))
-    subprocess.run(
-        [sys.executable, __file__, *given, "--step", name, *map(str, paths)],
-        check=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-    )
+    subprocess.run([sys.executable, __file__, *given, "--step", name, *map(str, paths)], check=True)
+
+
+def keep_to_one_core() -> None:
+    """Of this process's, where the system and the container allow it; a figure is then one core's."""
+    with suppress(AttributeError, OSError):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 if __name__ == "__main__":
