@@ -3,9 +3,13 @@
 A bundle is a folder of two files, neither of which can run code:
 
 - `model.safetensors`: the weights;
-- `bundle.json`: `format` (1), `name`, `labels`, `architecture` and `frontend` (a name and its
-  parameters), `calibration`, `card` (what it was trained on, its figures, its limits),
-  `weights_sha256`, and `sha256`, the hash of all the rest of the file as canonical JSON.
+- `bundle.json`: `format` (1), `name`, `task` (which columns of the tables it fills, a key of `TASKS`),
+  `labels`, `architecture` and `frontend` (a name and its parameters), `calibration`, `decision` (the
+  thresholds that its task's rules need, by name), `card` (what it was trained on, its figures, its
+  limits), `weights_sha256`, and `sha256`, the hash of all the rest of the file as canonical JSON.
+
+Bundles from before there were tasks have neither `task` nor `decision`: they are `speech_music` with
+no thresholds.
 
 `load_bundle` refuses a folder whose hashes do not hold, so that figures and weights stay together.
 The fingerprint is a hash over the bytes of both files: it changes when anything does, and every
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +42,15 @@ FORMAT: Final = 1
 WEIGHTS_FILE: Final = "model.safetensors"
 JSON_FILE: Final = "bundle.json"
 SHIPPED: Final = Path(__file__).parents[1] / "bundles"
+SPEECH_MUSIC: Final = "speech_music"
+VOICE_GENDER: Final = "voice_gender"
+TAGS: Final = "tags"
+#: task -> the labels that its columns are made of; a bundle of `tags` names its own
+TASKS: Final[Mapping[str, tuple[str, ...]]] = {
+    SPEECH_MUSIC: ("speech", "music"),
+    VOICE_GENDER: ("female", "voice"),
+    TAGS: (),
+}
 
 
 @dataclass(frozen=True)
@@ -45,19 +59,25 @@ class Bundle:
 
     Attributes
     ----------
+    task
+        What the product uses it for, a key of `TASKS`.
     labels
-        What the columns of `probabilities` mean.
+        What the columns of `probabilities` mean; those of its task are among them.
     fingerprint
         16 hexadecimal digits that change when the weights or the card do.
     frontend_key
         Equal for bundles that take the same features, whose front end can then run once.
     model
-        The network in evaluation mode, features to logits.
+        The network in evaluation mode, features to logits. One that has an `embedding_size` also has
+        ``embed(features) -> (logits, embedding)``.
+    decision
+        Thresholds by name, as the rules of its task call them.
     card
         Training data, figures with their intervals, limits.
     """
 
     name: str
+    task: str
     labels: tuple[str, ...]
     fingerprint: str
     architecture_spec: dict[str, Any]
@@ -66,12 +86,19 @@ class Bundle:
     frontend: nn.Module
     model: nn.Module
     calibration: Calibration
+    decision: dict[str, float]
     card: dict[str, Any]
 
     @property
     def identity(self) -> str:
         """``name@fingerprint``, as tables and manifests carry it."""
         return f"{self.name}@{self.fingerprint}"
+
+    @property
+    def embedding_size(self) -> int | None:
+        """Values of the embedding that `outputs` gives; None where the network has none."""
+        size = getattr(self.model, "embedding_size", None)
+        return None if size is None else int(size)
 
     def to(self, device: torch.device | str) -> Bundle:
         """Move the network and its front end; returns the bundle itself."""
@@ -94,6 +121,27 @@ class Bundle:
         """
         return self.calibration.probabilities(self.model(features))
 
+    @torch.inference_mode()
+    def outputs(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Calibrated probabilities, and what the network made of the sound before its last layer.
+
+        Parameters
+        ----------
+        features
+            What `frontend` answers, with the batch first.
+
+        Returns
+        -------
+        probabilities
+            float32 [shape=(batch, n_labels)].
+        embedding
+            float32 [shape=(batch, embedding_size)]; None where the network has none.
+        """
+        if self.embedding_size is None:
+            return self.probabilities(features), None
+        logits, embedding = self.model.embed(features)  # type: ignore[operator]
+        return self.calibration.probabilities(logits), embedding.float()
+
 
 def shipped_bundles() -> tuple[str, ...]:
     """Names of the bundles that come with the package."""
@@ -110,17 +158,28 @@ def save_bundle(
     model: nn.Module,
     calibration: Calibration,
     card: Mapping[str, Any],
+    task: str = SPEECH_MUSIC,
+    decision: Mapping[str, float] | None = None,
 ) -> str:
-    """Write a bundle, replacing the one that is there; returns its fingerprint."""
+    """Write a bundle, replacing the one that is there; returns its fingerprint.
+
+    Raises
+    ------
+    UsageError
+        The task is unknown, its labels are not among `labels`, or a threshold is not a finite number.
+    """
+    _check_task(folder, task, labels)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     weights = save_safetensors(state)
     content = {
         "format": FORMAT,
         "name": name,
+        "task": task,
         "labels": list(labels),
         "architecture": dict(architecture),
         "frontend": dict(frontend),
         "calibration": calibration.to_json(),
+        "decision": _thresholds(folder, decision or {}),
         "card": dict(card),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
@@ -151,6 +210,7 @@ def load_bundle(name_or_dir: str | Path) -> Bundle:
     except OSError as error:
         raise UsageError(f"bundle {folder}: {error.strerror}: {error.filename}") from error
     content = _parse(folder, text, weights)
+    decision = _thresholds(folder, content.get("decision", {}))
     try:
         labels = tuple(str(label) for label in content["labels"])
         model = build_model(content["architecture"])
@@ -161,10 +221,13 @@ def load_bundle(name_or_dir: str | Path) -> Bundle:
         architecture = dict(content["architecture"])
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"bundle {folder}: its parts do not fit together: {error}") from error
-    if len(labels) != len(calibration.scale):
-        raise UsageError(f"bundle {folder}: {len(labels)} labels, {len(calibration.scale)} scales")
+    task = str(content.get("task", SPEECH_MUSIC))
+    _check_task(folder, task, labels)
+    if len(labels) != len(calibration.offset):
+        raise UsageError(f"bundle {folder}: {len(labels)} labels, calibration of {len(calibration.offset)}")
     return Bundle(
         name=name,
+        task=task,
         labels=labels,
         fingerprint=_fingerprint(weights, text),
         architecture_spec=architecture,
@@ -173,6 +236,7 @@ def load_bundle(name_or_dir: str | Path) -> Bundle:
         frontend=build_frontend(frontend_spec).eval(),
         model=model.eval(),
         calibration=calibration,
+        decision=decision,
         card=card,
     )
 
@@ -207,6 +271,28 @@ def _parse(folder: Path, text: bytes, weights: bytes) -> dict[str, Any]:
     if content.get("weights_sha256") != hashlib.sha256(weights).hexdigest():
         raise UsageError(f"bundle {folder}: {WEIGHTS_FILE} is not the file the card speaks of")
     return content
+
+
+def _check_task(folder: Path, task: str, labels: Sequence[str]) -> None:
+    if task not in TASKS:
+        raise UsageError(f"bundle {folder}: unknown task {task!r}; this version knows {', '.join(TASKS)}")
+    missing = [label for label in TASKS[task] if label not in labels]
+    if missing:
+        has = ", ".join(labels) or "none"
+        raise UsageError(f"bundle {folder}: task {task} needs the label {' and '.join(missing)}; it has {has}")
+    twice = next((label for label in labels if list(labels).count(label) > 1), None)
+    if twice is not None or not labels:
+        problem = "has no labels" if twice is None else f"names the label {twice!r} twice"
+        raise UsageError(f"bundle {folder}: {problem}")
+
+
+def _thresholds(folder: Path, decision: Any) -> dict[str, float]:
+    if not isinstance(decision, Mapping):
+        raise UsageError(f"bundle {folder}: decision is not a mapping of names to numbers: {decision!r}")
+    for name, value in decision.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise UsageError(f"bundle {folder}: decision {name} is not a finite number: {value!r}")
+    return {str(name): float(value) for name, value in decision.items()}
 
 
 def _content_hash(content: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,25 +11,34 @@ import pytest
 import torch
 
 from catalog_tagger.errors import UsageError
-from catalog_tagger.models import build_model
-from catalog_tagger.models.bundle import load_bundle, save_bundle, shipped_bundles
+from catalog_tagger.models import ARCHITECTURES, build_model
+from catalog_tagger.models.bundle import canonical_json, load_bundle, save_bundle, shipped_bundles
 from catalog_tagger.models.calibration import Calibration
 
 ARCHITECTURE = {"name": "residual_cnn", "n_labels": 2, "channels": [4, 8], "hidden": 8}
 
 
-def _save(folder: Path, *, seed: int = 0, card: dict[str, Any] | None = None) -> str:
+def _save(folder: Path, *, seed: int = 0, **values: Any) -> str:
     torch.manual_seed(seed)
-    return save_bundle(
-        folder,
-        name="small",
-        labels=("speech", "music"),
-        architecture=ARCHITECTURE,
-        frontend={"name": "cqt"},
-        model=build_model(ARCHITECTURE),
-        calibration=Calibration(scale=(0.5, 2.0), offset=(0.1, -0.2)),
-        card=card or {"figures": {}},
-    )
+    bundle: dict[str, Any] = {
+        "name": "small",
+        "labels": ("speech", "music"),
+        "architecture": ARCHITECTURE,
+        "frontend": {"name": "cqt"},
+        "calibration": Calibration(scale=(0.5, 2.0), offset=(0.1, -0.2)),
+        "card": {"figures": {}},
+        **values,
+    }
+    return save_bundle(folder, model=build_model(bundle["architecture"]), **bundle)
+
+
+def _rewrite(folder: Path, change: dict[str, Any], *, without: tuple[str, ...] = ()) -> None:
+    """Change a bundle's JSON as its author could have, with a hash that holds."""
+    path = folder / "bundle.json"
+    content = {**json.loads(path.read_text()), **change}
+    kept = {key: value for key, value in content.items() if key not in (*without, "sha256")}
+    kept["sha256"] = hashlib.sha256(canonical_json(kept).encode()).hexdigest()
+    path.write_text(json.dumps(kept))
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -53,6 +63,94 @@ def test_fingerprint_changes_with_weights_and_with_card(tmp_path: Path) -> None:
     assert _save(tmp_path / "a") == first
     assert _save(tmp_path / "a", seed=1) != first
     assert _save(tmp_path / "a", card={"figures": {"clips": 1}}) != first
+
+
+def test_task_and_thresholds_survive_and_are_part_of_the_fingerprint(tmp_path: Path) -> None:
+    plain = _save(tmp_path / "a")
+    assert (load_bundle(tmp_path / "a").task, load_bundle(tmp_path / "a").decision) == ("speech_music", {})
+    as_tags = _save(tmp_path / "a", task="tags")
+    decided = _save(tmp_path / "a", task="tags", decision={"abstain_below": 0.8, "voiced": 1})
+    bundle = load_bundle(tmp_path / "a")
+    assert (bundle.task, bundle.decision) == ("tags", {"abstain_below": 0.8, "voiced": 1.0})
+    assert len({plain, as_tags, decided}) == 3
+
+
+def test_a_bundle_from_before_there_were_tasks_is_speech_and_music(tmp_path: Path) -> None:
+    _save(tmp_path / "a", decision={"x": 1.0})
+    _rewrite(tmp_path / "a", {}, without=("task", "decision"))
+    bundle = load_bundle(tmp_path / "a")
+    assert (bundle.task, bundle.decision) == ("speech_music", {})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"task": "moods"}, "unknown task 'moods'; this version knows speech_music, voice_gender, tags"),
+        ({"task": "voice_gender"}, "task voice_gender needs the label female and voice; it has speech, music"),
+        ({"labels": ("music", "noise")}, "task speech_music needs the label speech; it has music, noise"),
+        ({"task": "tags", "labels": ("dog", "dog")}, "names the label 'dog' twice"),
+        ({"task": "tags", "labels": ()}, "has no labels"),
+        ({"decision": {"abstain_below": float("nan")}}, "decision abstain_below is not a finite number: nan"),
+        ({"decision": {"abstain_below": "0.8"}}, "decision abstain_below is not a finite number: '0.8'"),
+    ],
+)
+def test_what_no_task_could_use_is_not_written(values: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        _save(tmp_path / "a", **values)
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": "moods"}, "unknown task 'moods'"),
+        ({"labels": ["speech", "talk"]}, "needs the label music"),
+        ({"labels": ["speech", "music", "noise"]}, "3 labels, calibration of 2"),
+        ({"decision": [0.8]}, "decision is not a mapping"),
+        ({"decision": {"abstain_below": None}}, "not a finite number: None"),
+    ],
+)
+def test_what_no_task_could_use_is_not_loaded(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    _save(tmp_path / "a")
+    _rewrite(tmp_path / "a", change)
+    with pytest.raises(UsageError, match=message):
+        load_bundle(tmp_path / "a")
+
+
+class _Sums(torch.nn.Module):
+    """A network whose embedding is the sum of each of the first bins over time."""
+
+    embedding_size = 4
+
+    def __init__(self, *, n_labels: int) -> None:
+        super().__init__()
+        self.output = torch.nn.Linear(4, n_labels)
+
+    def embed(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        embedding = features[:, :, :4].sum(dim=1)
+        return self.output(embedding / 1000), embedding
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.embed(features)[0]
+
+
+def test_outputs_are_the_probabilities_and_the_embedding_of_a_network_that_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "sums", _Sums)
+    _save(tmp_path / "a", architecture={"name": "sums", "n_labels": 2})
+    _save(tmp_path / "b")
+    features = torch.rand(3, 216, 144) * 10
+    bundle = load_bundle(tmp_path / "a")
+    probabilities, embedding = bundle.outputs(features)
+    assert bundle.embedding_size == 4
+    assert embedding is not None
+    torch.testing.assert_close(embedding, features[:, :, :4].sum(dim=1))
+    torch.testing.assert_close(probabilities, bundle.probabilities(features))
+    plain = load_bundle(tmp_path / "b")
+    probabilities, embedding = plain.outputs(features)
+    assert (plain.embedding_size, embedding) == (None, None)
+    torch.testing.assert_close(probabilities, plain.probabilities(features))
 
 
 def test_same_frontend_has_same_key(tmp_path: Path) -> None:
