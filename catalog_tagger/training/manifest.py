@@ -2,7 +2,7 @@
 
 Columns: `path` (relative to the CSV), `role` (`speech`, `music`, `noise` or `tag`) and `source`
 (the collection) are needed; `split`, `label`, `original_path`, `start_s`, `duration_s`,
-`speaker_or_artist`, `licence`, `original_sample_rate` are used where they are present. A row
+`speaker_or_artist`, `gender`, `language`, `licence`, `original_sample_rate` are used where they are present. A row
 without `split` is a training row. Rows with the split `test` never reach training.
 
 Clips that share a recording or a voice share a *group*, and a group is on one side of the split
@@ -26,13 +26,17 @@ from typing import Final
 from catalog_tagger.errors import UsageError
 
 ROLES: Final = ("speech", "music", "noise", "tag")
+GENDERS: Final = {"f": "f", "female": "f", "m": "m", "male": "m"}
 MIN_SPEAKERS: Final = 4
 _NEEDED: Final = ("path", "role", "source")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One row of the manifest; `path` is resolved, `duration_s` 0 where the manifest has none."""
+    """One row of the manifest; `path` is resolved, `duration_s` 0 where the manifest has none.
+
+    `gender` is `f`, `m` or empty; the manifest may spell it out.
+    """
 
     path: Path
     split: str
@@ -43,6 +47,8 @@ class Clip:
     speaker: str
     licence: str
     duration_s: float
+    gender: str = ""
+    language: str = ""
 
     @property
     def key(self) -> str:
@@ -102,6 +108,8 @@ def _clip(row: dict[str, str], manifest: Path, line: int) -> Clip:
         speaker=row.get("speaker_or_artist") or "",
         licence=row.get("licence") or "",
         duration_s=duration_s,
+        gender=GENDERS.get((row.get("gender") or "").strip().lower(), ""),
+        language=row.get("language") or "",
     )
 
 
