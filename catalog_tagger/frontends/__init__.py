@@ -8,11 +8,22 @@ from typing import Any
 from torch import nn
 
 from catalog_tagger.errors import UsageError
+from catalog_tagger.frontends.chroma import Chroma, ChromaMFCC
 from catalog_tagger.frontends.cqt import CQT
+from catalog_tagger.frontends.mel import LogMel
+from catalog_tagger.frontends.mfcc import MFCC
+from catalog_tagger.frontends.stft import STFT
 
-__all__ = ["CQT", "build_frontend"]
+__all__ = ["CQT", "MFCC", "STFT", "Chroma", "ChromaMFCC", "LogMel", "build_frontend"]
 
-_FRONTENDS: dict[str, type[nn.Module]] = {"cqt": CQT}
+_FRONTENDS: dict[str, type[nn.Module]] = {
+    "cqt": CQT,
+    "stft": STFT,
+    "mel": LogMel,
+    "mfcc": MFCC,
+    "chroma": Chroma,
+    "chroma_mfcc": ChromaMFCC,
+}
 
 
 def build_frontend(spec: Mapping[str, Any]) -> nn.Module:
