@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from catalog_tagger.training.config import TrainingConfig
 from catalog_tagger.training.manifest import Clip
-from catalog_tagger.training.prepare import Material
 
 DEFINITIONS: Final = {
     "segment": "5 s of a clip; a segment of a speech clip with less than 0.2 s above the clip's "
@@ -23,16 +23,20 @@ DEFINITIONS: Final = {
 def make_card(
     *,
     config: TrainingConfig,
-    material: Material,
+    about: Mapping[str, Any],
     figures: dict[str, Any],
     parameters: int,
     minutes: float,
     machine: str,
     started_from: str | None,
 ) -> dict[str, Any]:
-    """The card of a bundle, ready for JSON."""
+    """The card of a bundle, ready for JSON.
+
+    `about` is what the task says of itself and of its data: `purpose`, `definitions`,
+    `training_sources`, `validation_sources`.
+    """
     return {
-        "purpose": "Presence of speech and of music in 5 s of sound; the two are independent.",
+        "purpose": about["purpose"],
         "notes": config.notes,
         "limits": list(config.limits),
         "parameters": parameters,
@@ -43,14 +47,14 @@ def make_card(
             "seed": config.seed,
             "config": config.model_dump(mode="json", exclude={"manifest", "notes", "limits"}),
         },
-        "definitions": DEFINITIONS,
+        "definitions": about["definitions"],
         "figures": figures,
-        "training_sources": sources(material.train.clips),
-        "validation_sources": sources(material.validation.clips),
+        "training_sources": about["training_sources"],
+        "validation_sources": about["validation_sources"],
     }
 
 
-def sources(clips: tuple[Clip, ...]) -> list[dict[str, Any]]:
+def sources(clips: Sequence[Clip]) -> list[dict[str, Any]]:
     """One row per source and role: clips, minutes, licences."""
     grouped: dict[tuple[str, str], list[Clip]] = defaultdict(list)
     for clip in clips:

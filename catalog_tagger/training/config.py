@@ -17,11 +17,13 @@ from catalog_tagger.errors import UsageError
 Recipe = Literal["speech", "music", "speech+music", "neither", "sequence", "unknown"]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Unknown keys are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ValidationConfig(_Strict):
+class ValidationConfig(Strict):
     """What is kept from training: patterns against `source/original_path`, and a share of the rest."""
 
     hold_out: tuple[str, ...] = ()
@@ -30,7 +32,7 @@ class ValidationConfig(_Strict):
     mixtures: int = Field(default=200, ge=1, description="examples per level of speech over music, at the end")
 
 
-class ClipConfig(_Strict):
+class ClipConfig(Strict):
     """Special clips, by shell patterns against the label or `source/original_path`.
 
     `singing` is drawn more often than its minutes would have it, `notes` are single notes (phrases
@@ -44,41 +46,48 @@ class ClipConfig(_Strict):
     unknown: tuple[str, ...] = ()
 
 
-class SyntheticConfig(_Strict):
+class SyntheticConfig(Strict):
     """How many recordings `singing` makes out of the speech of each side of the split."""
 
     sung: int = Field(default=0, ge=0)
     respoken: int = Field(default=0, ge=0)
 
 
-class OptimisationConfig(_Strict):
+class OptimisationConfig(Strict):
     """AdamW with a warm-up, a cosine to zero and an exponential average of the weights.
 
-    Training ends after `steps` batches, or near `max_minutes` if that is clearly sooner; the learning
-    rate follows whichever leads. Only a training that time never leads is repeatable to the bit.
+    Training ends after `steps` batches, near `max_minutes` if that is clearly sooner, or after
+    `patience` validations in a row that were no better than the best; the learning rate follows
+    whichever of the first two leads. Only a training that time never leads is repeatable to the bit.
     """
 
     steps: int = Field(ge=1)
     max_minutes: float = Field(default=55.0, gt=0)
-    batch_size: int = Field(default=64, ge=2)
+    batch_size: int = Field(default=64, ge=2, description="examples of one process at one step")
+    method: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_steps: int = Field(default=200, ge=0)
     average_decay: float = Field(default=0.998, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     validate_every_steps: int = Field(default=500, ge=1)
+    patience: int = Field(default=0, ge=0, description="validations without a better one that end it; 0: never")
+    mixup_alpha: float = Field(default=0.0, ge=0, description="of the Beta that blends examples; 0: no blends")
     mask_frames: int = Field(default=24, ge=0, description="widest stripe of time blanked")
     mask_bins: int = Field(default=16, ge=0, description="widest stripe of frequency blanked")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU where there is one")
     bfloat16: bool = False
     threads: int = Field(default=1, ge=1)
     workers: int = Field(default=1, ge=0)
 
 
-class TrainingConfig(_Strict):
+class TrainingConfig(Strict):
     """A whole training."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    task: Literal["speech_music"] = "speech_music"
+    task: Literal["speech_music", "voice_gender", "tags"] = "speech_music"
+    options: dict[str, Any] = Field(default_factory=dict, description="what the task alone knows; checked by it")
     seed: int = 0
     manifest: Path
     architecture: dict[str, Any] = Field(default_factory=lambda: {"name": "residual_cnn"})
@@ -123,14 +132,21 @@ def read_config(path: Path, **overrides: Any) -> TrainingConfig:
         raise UsageError(f"{path}: is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise UsageError(f"{path}: must hold keys and values, not {type(data).__name__}")
+    from catalog_tagger.training.tasks import task_named
+
     try:
-        return TrainingConfig.model_validate({**data, **overrides})
+        config = TrainingConfig.model_validate({**data, **overrides})
     except ValidationError as error:
         raise UsageError("\n".join(_describe(path, one) for one in error.errors())) from error
+    try:
+        task_named(config.task).Options.model_validate(config.options)
+    except ValidationError as error:
+        raise UsageError("\n".join(_describe(path, one, below="options") for one in error.errors())) from error
+    return config
 
 
-def _describe(path: Path, error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+def _describe(path: Path, error: Any, *, below: str = "") -> str:
+    key = ".".join(str(part) for part in (below, *error["loc"]) if part != "")
     if error["type"] == "extra_forbidden":
         return f"{path}: unknown key {key!r}; remove it or correct its spelling"
     if error["type"] == "missing":

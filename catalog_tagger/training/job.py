@@ -1,8 +1,12 @@
 """A whole training, from a configuration to a bundle with its card.
 
-Order: prepare the material, train, fit the calibration on validation data, measure on validation
-data and, where the manifest has rows with the split `test` and the configuration asks for it, on
-those, once, after everything else is settled. The bundle is written last, in `<out>/bundle/`.
+Order: the task prepares its data, the network is trained, the calibration is fitted on validation
+data, thresholds are chosen there, and the task measures: on validation data and, where the manifest
+has rows with the split `test` and the configuration asks for it, on those, once, after everything
+else is settled. The bundle is written last, in `<out>/bundle/`.
+
+With several processes (`ranks`) every one runs the same job on other batches, and the first alone
+validates, measures and writes.
 """
 
 from __future__ import annotations
@@ -14,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,17 +25,11 @@ from catalog_tagger.errors import UsageError
 from catalog_tagger.frontends import build_frontend
 from catalog_tagger.models import build_model
 from catalog_tagger.models.bundle import canonical_json, load_bundle, save_bundle
-from catalog_tagger.models.calibration import Calibration, fit_calibration
 from catalog_tagger.training.card import make_card
 from catalog_tagger.training.config import TrainingConfig
-from catalog_tagger.training.evaluate import Scores, report, score
-from catalog_tagger.training.loop import Batch, Report, Trainer, as_batch, masked_loss
-from catalog_tagger.training.measure import measure, select
-from catalog_tagger.training.prepare import Material, Progress, prepare
-from catalog_tagger.training.scenes import LABELS, RECIPES, Banks, compose
-from catalog_tagger.training.stress import speech_over_music
-
-_CHUNK = 64
+from catalog_tagger.training.loop import Report, Trainer
+from catalog_tagger.training.ranks import Ranks, alone
+from catalog_tagger.training.tasks import Progress, Setting, task_named
 
 
 @dataclass
@@ -49,6 +46,8 @@ class Job:
         Told of the preparation and of the training as they go on.
     say
         Told in a sentence what comes next.
+    ranks
+        This process among those that train together; one alone where it is not given.
     """
 
     config: TrainingConfig
@@ -57,67 +56,89 @@ class Job:
     progress: Progress
     report: Report
     say: Callable[[str], None]
+    ranks: Ranks | None = None
 
     def __post_init__(self) -> None:
-        self.architecture = {**self.config.architecture, "n_labels": len(LABELS)}
-        self.frontend = build_frontend(self.config.frontend).eval()
-        self.scenes: list[Batch] = []
+        config = self.config
+        self.frontend = build_frontend(config.frontend).eval()
+        self.task = task_named(config.task)(Setting(config, self.frontend, self.cache_dir, self.progress))
+        self.architecture = {**config.architecture, "n_labels": len(self.task.labels)}
         self.started_from: str | None = None
 
     def run(self) -> dict[str, Any]:
-        """Train and write the bundle; returns its card."""
-        config = self.config
-        started = time.monotonic()
+        """Train and write the bundle; returns its card (empty where another process writes it)."""
+        config, started = self.config, time.monotonic()
+        ranks = self.ranks = self.ranks or alone(config.optimisation.device)
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.optimisation.threads)
         model = self._untrained()
-        material = prepare(config, self.cache_dir, progress=self.progress)
-        self.say(f"training on {len(material.train.clips)} clips, validating on {len(material.validation.clips)}")
-        self.scenes = self._scenes(material.validation.banks)
+        if ranks.first_on_machine:
+            self.say(self.task.prepare())
+        ranks.wait()
+        if not ranks.first_on_machine:
+            self.task.prepare()
         trainer = Trainer(
             model=model,
-            frontend=self.frontend,
-            banks=material.train.banks,
+            # A second training draws other examples from the same split.
+            data=self.task.batches(
+                seed=config.seed if config.start_from is None else config.seed + 1_000_003,
+                count=config.optimisation.steps * ranks.count,
+            ),
             config=config.optimisation,
-            # A second training draws other scenes from the same split.
+            loss=self.task.loss,
             seed=config.seed if config.start_from is None else config.seed + 1_000_003,
             folder=self.out,
-            validate=lambda one: self._validate(one, material),
+            validate=self._validate,
             report=self.report,
-            shares={str(kind): share for kind, share in (config.recipes or RECIPES).items()},
+            ranks=ranks,
         )
         model = trainer.run()
-        return self.finish(model, material, minutes=(time.monotonic() - started) / 60)
+        return self.finish(model, minutes=(time.monotonic() - started) / 60) if ranks.index == 0 else {}
 
-    def finish(self, model: nn.Module, material: Material, *, minutes: float) -> dict[str, Any]:
+    def finish(self, model: nn.Module, *, minutes: float) -> dict[str, Any]:
         """Calibrate and measure a trained network and write its bundle; returns its card."""
-        config = self.config
+        config, task = self.config, self.task
         self.say("calibrating and measuring")
-        self.scenes = self.scenes or self._scenes(material.validation.banks)
         model.eval()
-        calibration = self._calibrate(model, material)
-        figures = self._figures(model, calibration, material)
+        calibration = task.loss.calibrate(*self._examples(model))
+        logits = self._logits(model)
+
+        @torch.inference_mode()
+        def score(features: Tensor) -> Tensor:
+            return calibration.probabilities(logits(features))
+
+        decision = task.decision(score)
         card = make_card(
             config=config,
-            material=material,
-            figures=figures,
+            about=task.about(),
+            figures=task.figures(score),
             parameters=sum(one.numel() for one in model.parameters()),
             minutes=minutes,
             started_from=self.started_from,
-            machine=f"{platform.machine()}, torch {torch.__version__}, "
-            f"{config.optimisation.threads} thread(s), {config.optimisation.workers} worker(s)",
+            machine=self._machine(),
         )
         save_bundle(
             self.out / "bundle",
             name=config.name,
-            labels=LABELS,
+            labels=task.labels,
             architecture=self.architecture,
             frontend=config.frontend,
             model=model,
             calibration=calibration,
             card=card,
+            task=config.task,
+            decision=decision,
         )
         return card
+
+    def _machine(self) -> str:
+        ranks, optimisation = self.ranks, self.config.optimisation
+        parts = [platform.machine(), f"torch {torch.__version__}"]
+        if ranks is not None and ranks.device.type == "cuda":
+            parts.append(torch.cuda.get_device_name(ranks.device))
+        if ranks is not None and ranks.count > 1:
+            parts.append(f"{ranks.count} processes")
+        return ", ".join([*parts, f"{optimisation.threads} thread(s), {optimisation.workers} worker(s)"])
 
     def _untrained(self) -> nn.Module:
         model = build_model(self.architecture)
@@ -131,78 +152,35 @@ class Job:
                 f"start_from {self.config.start_from!r}: its network or front end is another; "
                 f"it has {theirs}, the configuration {mine}"
             )
+        if earlier.labels != self.task.labels:
+            raise UsageError(
+                f"start_from {self.config.start_from!r}: its labels are {', '.join(earlier.labels)}, "
+                f"those of this training {', '.join(self.task.labels)}"
+            )
         model.load_state_dict(earlier.model.state_dict())
         self.started_from = f"{earlier.name} {earlier.fingerprint}"
         return model
 
-    def _scenes(self, banks: Banks) -> list[Batch]:
-        if not (banks.speech and banks.music):
-            return []
-        rng = np.random.default_rng([self.config.seed, 2**31])
-        drawn = [compose(banks, rng) for _ in range(self.config.validation.scenes)]
-        return [as_batch(drawn[start : start + _CHUNK], self.frontend) for start in range(0, len(drawn), _CHUNK)]
-
     def _logits(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
-        def run(waveforms: Tensor) -> Tensor:
-            logits: Tensor = model(self.frontend(waveforms))
-            return logits.float()
+        device = next(model.parameters()).device
+
+        def run(features: Tensor) -> Tensor:
+            logits: Tensor = model(features.to(device))
+            return logits.float().cpu()
 
         return run
 
-    def _score(self, model: nn.Module, material: Material) -> Scores:
-        side = material.validation
-        return score(side.clips, side.recordings, self._logits(model), self.config.clips)
-
     @torch.inference_mode()
-    def _examples(self, model: nn.Module, material: Material) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, targets and weights of validation: segments balanced over sources, then scenes."""
-        scores = self._score(model, material)
-        truth = scores.truth[scores.clip]
-        known = ~np.isnan(truth) & scores.voiced[:, None]
-        names, place, counts = np.unique(np.array(scores.sources)[scores.clip], return_inverse=True, return_counts=True)
-        balance = len(place) / (len(names) * counts[place]) if len(place) else np.zeros(0)
-        parts = [
-            (
-                torch.from_numpy(scores.values),
-                torch.from_numpy(np.nan_to_num(truth)),
-                torch.from_numpy((known * balance[:, None]).astype(np.float32)),
-            )
-        ]
-        parts += [(model(one.features).float(), one.target, one.weight) for one in self.scenes]
+    def _examples(self, model: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, targets and weights of the validation examples."""
+        run = self._logits(model)
+        empty = torch.zeros(0, len(self.task.labels))
+        parts = [(empty, empty, empty)]
+        parts += [(run(one.features), one.target, one.weight) for one in self.task.validation()]
         logits, target, weight = (torch.cat(column) for column in zip(*parts, strict=True))
         return logits, target, weight
 
-    def _validate(self, model: nn.Module, material: Material) -> tuple[float, float]:
-        logits, target, weight = self._examples(model, material)
-        if not len(logits):
-            return 0.0, 0.0
-        wrong = ((logits > 0).float() != target).float() * weight
-        return float(masked_loss(logits, target, weight)), float(wrong.sum() / weight.sum())
-
-    def _calibrate(self, model: nn.Module, material: Material) -> Calibration:
-        logits, target, weight = self._examples(model, material)
-        return fit_calibration(logits, target, weight)
-
-    def _figures(self, model: nn.Module, calibration: Calibration, material: Material) -> dict[str, Any]:
-        logits = self._logits(model)
-
-        def probabilities(waveforms: Tensor) -> Tensor:
-            return calibration.probabilities(logits(waveforms))
-
-        side = material.validation
-        figures: dict[str, Any] = {
-            "validation": report(score(side.clips, side.recordings, probabilities, self.config.clips))
-        }
-        if side.banks.speech and side.banks.music:
-            figures["speech_over_music"] = speech_over_music(
-                side.banks, probabilities, seed=self.config.seed, examples=self.config.validation.mixtures
-            )
-        if self.config.report_on_test:
-            figures["test"] = measure(
-                select(self.config.manifest, split="test"),
-                probabilities,
-                self.config.clips,
-                self.cache_dir,
-                progress=self.progress,
-            )
-        return figures
+    def _validate(self, model: nn.Module) -> tuple[float, float]:
+        logits, target, weight = self._examples(model)
+        loss = self.task.loss
+        return float(loss.cost(logits, target, weight)), loss.error(logits, target, weight)

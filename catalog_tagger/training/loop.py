@@ -1,4 +1,4 @@
-"""The optimisation: batches of scenes in, averaged weights out.
+"""The optimisation: batches in, averaged weights out.
 
 Files in the folder of a training, each written whole:
 
@@ -9,6 +9,10 @@ Files in the folder of a training, each written whole:
 
 Batch `i` depends on the seed and `i` alone, whatever the number of workers. Nothing is resumed: a
 training starts anew and replaces the files.
+
+The loop is our own and small: a training that never runs out of time repeats itself to the bit,
+which holds only while nothing between a batch and its step is hidden. What is hard, several
+machines and GPUs, is left to Ray Train (`distributed`), which comes with Ray.
 """
 
 from __future__ import annotations
@@ -16,8 +20,9 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,82 +30,18 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from catalog_tagger.training.batch import Batch, mask_stripes, mixup
 from catalog_tagger.training.config import OptimisationConfig
-from catalog_tagger.training.scenes import RECIPES, Banks, Scene, compose
+from catalog_tagger.training.losses import Loss
+from catalog_tagger.training.ranks import Ranks, alone
+
+__all__ = ["Batch", "Report", "Trainer", "WeightAverage", "learning_rate_share", "training_progress"]
 
 Report = Callable[[dict[str, Any]], None]
 _EVERY_STEPS = 20
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Scenes as the front end gives them, with targets and weights [shape=(n, n_labels)]."""
-
-    features: Tensor
-    target: Tensor
-    weight: Tensor
-
-
-@torch.no_grad()
-def as_batch(scenes: list[Scene], frontend: nn.Module) -> Batch:
-    """Stack scenes and run the front end."""
-    return Batch(
-        # Stacked by torch, whose memory is aligned: the last bits of a product depend on it.
-        features=frontend(torch.stack([torch.from_numpy(scene.samples) for scene in scenes])),
-        target=torch.tensor([scene.target for scene in scenes]),
-        weight=torch.tensor([scene.weight for scene in scenes]),
-    )
-
-
-class SceneBatches(Dataset[Batch]):
-    """Batch `i`, composed from the seed and `i`; the front end runs where the scene is composed."""
-
-    def __init__(
-        self,
-        banks: Banks,
-        frontend: nn.Module,
-        *,
-        shares: Mapping[str, float],
-        seed: int,
-        batches: int,
-        batch_size: int,
-    ) -> None:
-        self.banks = banks
-        self.shares = shares
-        self.frontend = frontend
-        self.seed = seed
-        self.batches = batches
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def __getitem__(self, index: int) -> Batch:
-        rng = np.random.default_rng([self.seed, index])
-        scenes = [compose(self.banks, rng, shares=self.shares) for _ in range(self.batch_size)]
-        return as_batch(scenes, self.frontend)
-
-
-def masked_loss(logits: Tensor, target: Tensor, weight: Tensor, *, smoothing: float = 0.0) -> Tensor:
-    """Binary cross-entropy averaged over the labels that count (weights above 0)."""
-    smooth = target * (1 - smoothing) + 0.5 * smoothing
-    loss = nn.functional.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
-    return (loss * weight).sum() / weight.sum().clamp_min(1.0)
-
-
-def mask_stripes(features: Tensor, generator: torch.Generator, *, frames: int, bins: int) -> Tensor:
-    """Blank one random stripe of time and one of frequency per example (SpecAugment, Park 2019)."""
-    batch, n_frames, n_bins = features.shape
-    for axis, size, widest in ((1, n_frames, frames), (2, n_bins, bins)):
-        width = torch.randint(0, widest + 1, (batch, 1), generator=generator)
-        start = torch.rand((batch, 1), generator=generator) * (size - width)
-        place = torch.arange(size)[None]
-        stripe = (place >= start) & (place < start + width)
-        features = features.masked_fill(stripe.unsqueeze(3 - axis), 0.0)
-    return features
 
 
 def learning_rate_share(progress: float, step: int, warmup_steps: int) -> float:
@@ -140,56 +81,67 @@ class WeightAverage:
 
 @dataclass
 class Trainer:
-    """Train `model` on scenes out of `banks`.
+    """Train `model` on the batches of `data`.
 
     Attributes
     ----------
+    data
+        Item `i` is the batch of one process at one step: with `ranks.count` processes, process `r`
+        takes the items `r`, `r + count`, ... It holds `config.steps * ranks.count` of them.
+    loss
+        What is minimised, and what an error is.
     validate
         Called with the averaged model now and then; answers a loss and an error share.
     report
         Called with every line of `metrics.jsonl`.
-    shares
-        How often each recipe of `scenes` is drawn.
     """
 
     model: nn.Module
-    frontend: nn.Module
-    banks: Banks
+    data: Dataset[Batch]
     config: OptimisationConfig
+    loss: Loss
     seed: int
     folder: Path
     validate: Callable[[nn.Module], tuple[float, float]]
     report: Report
-    shares: Mapping[str, float] = field(default_factory=lambda: RECIPES)
+    ranks: Ranks = field(default_factory=alone)
+
+    def __post_init__(self) -> None:
+        self._best = math.inf
+        self._since_best = 0
 
     def run(self) -> nn.Module:
-        """Train to the end; returns the averaged network at its best validation.
+        """Train to the end; returns the averaged network at its best validation, on its device.
 
         `KeyboardInterrupt` passes through after `last.safetensors` is written.
         """
         config = self.config
         torch.set_num_threads(config.threads)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._save("initial", self.model)
-        model = self.model.train()
-        average = WeightAverage(model, decay=config.average_decay)
-        optimizer = self._optimizer(model)
-        generator = torch.Generator().manual_seed(self.seed)
-        started, best, step = time.monotonic(), math.inf, 0
+        leads = self.ranks.index == 0
+        if leads:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._save("initial", self.model)
+        model = self.ranks.share(self.model).train()
+        average = WeightAverage(self.model, decay=config.average_decay)
+        optimizer = self._optimizer(self.model)
+        generator = torch.Generator().manual_seed(self.seed + self.ranks.index)
+        started, step = time.monotonic(), 0
         recent: list[tuple[float, float]] = []
-        with (self.folder / "metrics.jsonl").open("w", encoding="utf-8") as log:
+        log_path = self.folder / "metrics.jsonl" if leads else Path(os.devnull)
+        with log_path.open("w", encoding="utf-8") as log:
             try:
                 for step, batch in enumerate(self._loader()):
                     minutes = (time.monotonic() - started) / 60
                     progress = training_progress(step / config.steps, minutes / config.max_minutes)
+                    progress = self.ranks.agree(1.0 if self._no_better() else progress)
                     if progress >= 1.0:
                         break
                     scale = learning_rate_share(progress, step, config.warmup_steps)
                     for group in optimizer.param_groups:
                         group["lr"] = config.learning_rate * scale
                     recent.append(self._step(model, batch, optimizer, generator))
-                    average.update(model)
-                    if (step + 1) % _EVERY_STEPS == 0:
+                    average.update(self.model)
+                    if leads and (step + 1) % _EVERY_STEPS == 0:
                         loss, error = np.mean(recent, axis=0).tolist()
                         recent.clear()
                         self._log(
@@ -201,29 +153,29 @@ class Trainer:
                             learning_rate=config.learning_rate * scale,
                             seconds=60 * minutes,
                         )
-                    if (step + 1) % config.validate_every_steps == 0:
-                        best = self._validate(average.model, best, step + 1, log)
-                best = self._validate(average.model, best, step + 1, log)
+                    if leads and (step + 1) % config.validate_every_steps == 0:
+                        self._validate(average.model, step + 1, log)
+                if leads:
+                    self._validate(average.model, step + 1, log)
             finally:
-                self._save("last", average.model)
-        average.model.load_state_dict(load_file(self.folder / "best.safetensors"))
+                if leads:
+                    self._save("last", average.model)
+        self.ranks.wait()
+        if leads:
+            average.model.load_state_dict(load_file(self.folder / "best.safetensors"))
         return average.model
 
+    def _no_better(self) -> bool:
+        return 0 < self.config.patience <= self._since_best
+
     def _loader(self) -> DataLoader[Batch]:
-        config = self.config
-        data = SceneBatches(
-            self.banks,
-            self.frontend,
-            shares=self.shares,
-            seed=self.seed,
-            batches=config.steps,
-            batch_size=config.batch_size,
-        )
+        workers = self.config.workers
         return DataLoader(
-            data,
+            self.data,
             batch_size=None,
-            num_workers=config.workers,
-            prefetch_factor=6 if config.workers else None,
+            sampler=range(self.ranks.index, self.config.steps * self.ranks.count, self.ranks.count),
+            num_workers=workers,
+            prefetch_factor=6 if workers else None,
             worker_init_fn=_single_thread,
         )
 
@@ -234,30 +186,35 @@ class Trainer:
             {"params": decayed, "weight_decay": self.config.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ]
+        if self.config.method == "sgd":
+            return torch.optim.SGD(groups, lr=self.config.learning_rate, momentum=self.config.momentum)
         return torch.optim.AdamW(groups, lr=self.config.learning_rate)
 
     def _step(
         self, model: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, generator: torch.Generator
     ) -> tuple[float, float]:
-        features = mask_stripes(batch.features, generator, frames=self.config.mask_frames, bins=self.config.mask_bins)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16):
-            logits = model(features)
+        config, device = self.config, self.ranks.device
+        if config.mixup_alpha > 0:
+            batch = mixup(batch, generator, alpha=config.mixup_alpha)
+        features = mask_stripes(batch.features, generator, frames=config.mask_frames, bins=config.mask_bins)
+        batch = Batch(features, batch.target, batch.weight).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
+            logits = model(batch.features)
         logits = logits.float()
-        loss = masked_loss(logits, batch.target, batch.weight, smoothing=self.config.label_smoothing)
+        loss = self.loss.cost(logits, batch.target, batch.weight, smoothing=config.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
-        wrong = ((logits > 0).float() != batch.target).float() * batch.weight
-        return float(loss.detach()), float(wrong.sum() / batch.weight.sum().clamp_min(1.0))
+        return float(loss.detach()), self.loss.error(logits.detach(), batch.target, batch.weight)
 
-    def _validate(self, model: nn.Module, best: float, step: int, log: Any) -> float:
+    def _validate(self, model: nn.Module, step: int, log: Any) -> None:
         loss, error = self.validate(model)
-        if loss < best:
-            best = loss
+        self._since_best += 1
+        if loss < self._best:
+            self._best, self._since_best = loss, 0
             self._save("best", model)
-        self._log(log, step=step, validation_loss=loss, validation_error=error, best_validation_loss=best)
-        return best
+        self._log(log, step=step, validation_loss=loss, validation_error=error, best_validation_loss=self._best)
 
     def _log(self, log: Any, **line: float) -> None:
         rounded = {key: round(value, 6) for key, value in line.items()}

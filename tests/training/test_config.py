@@ -39,7 +39,7 @@ def test_the_shipped_configuration_is_valid_and_ends_within_an_hour() -> None:
     ("text", "words"),
     [
         (GOOD + "epochs: 3\n", "unknown key 'epochs'; remove it"),
-        ("name: toy\nmanifest: m.csv\noptimisation: {steps: 3, momentum: 1}\n", "unknown key 'optimisation.momentum'"),
+        ("name: toy\nmanifest: m.csv\noptimisation: {steps: 3, speed: 1}\n", "unknown key 'optimisation.speed'"),
         (
             "name: toy\nmanifest: m.csv\noptimisation: {steps: 0}\n",
             "'optimisation.steps' is 0: .*greater than or equal",

@@ -18,13 +18,7 @@ from catalog_tagger.errors import UsageError
 from catalog_tagger.models.bundle import load_bundle
 from catalog_tagger.training.config import TrainingConfig
 from catalog_tagger.training.job import Job
-from catalog_tagger.training.loop import (
-    WeightAverage,
-    learning_rate_share,
-    mask_stripes,
-    masked_loss,
-    training_progress,
-)
+from catalog_tagger.training.loop import WeightAverage, learning_rate_share, training_progress
 
 
 @pytest.fixture(scope="module")
@@ -130,29 +124,6 @@ def test_the_command_prints_its_figures(collection: Path, tmp_path: Path) -> Non
     result = CliRunner().invoke(evaluate, [bundle, str(collection), "--split", "hidden"])
     assert isinstance(result.exception, UsageError)
     assert "'hidden'; there are test, train" in str(result.exception)
-
-
-def test_weight_zero_teaches_nothing() -> None:
-    logits = torch.zeros(2, 2, requires_grad=True)
-    target = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    weight = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
-    loss = masked_loss(logits, target, weight)
-    assert float(loss.detach()) == pytest.approx(0.6931, abs=1e-4)
-    loss.backward()
-    assert logits.grad is not None
-    assert (logits.grad != 0).tolist() == [[True, False], [False, False]]
-    assert float(masked_loss(logits, target, torch.zeros(2, 2)).detach()) == 0.0
-
-
-def test_stripes_blank_no_more_than_asked() -> None:
-    features = torch.ones(50, 216, 144)
-    masked = mask_stripes(features, torch.Generator().manual_seed(0), frames=24, bins=16)
-    frames = (masked == 0).all(dim=2).sum(dim=1)
-    bins = (masked == 0).all(dim=1).sum(dim=1)
-    assert int(frames.max()) <= 25
-    assert int(bins.max()) <= 17
-    assert int(frames.max()) > 10
-    assert bool((features == 1).all())
 
 
 def test_learning_rate_warms_up_and_ends_at_zero() -> None:
