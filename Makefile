@@ -26,7 +26,7 @@ demo: $(VENV)/.installed  ## make a small catalogue, tag it, show the result
 	$(BIN)/catalog-tagger demo
 
 test: $(VENV)/.installed-test  ## the tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations=25
 
 lint: $(VENV)/.installed-test  ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
