@@ -1,13 +1,8 @@
-"""How often a network is right, by definitions that are written down.
+"""What a network says of clips, segment by segment, and what their collections say.
 
 A clip is cut in segments as the tagging job cuts it. A segment of a speech clip in which less than
-`PAUSE_S` is above the clip's gate holds no speech: it is left out of the segments' figures. A
-clip's probabilities are the mean of those of all its segments, weighted by their length.
-
-- *two-class*: of a speech or music item, the probability of its label is the larger of the two.
-- *presence*: both outputs are on the right side of 0.5: speech alone, music alone; neither for
-  noise and effects. Items of which the collection does not say (lone instrument notes, excluded
-  labels) are left out.
+`PAUSE_S` is above the clip's gate holds no speech: it is left out of the segments' figures. What
+counts as right is said in `definitions`; `report` answers the figures.
 """
 
 from __future__ import annotations
@@ -20,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from catalog_tagger.audio import SEGMENT_SAMPLES, cut_segments, pcm_to_float
+from catalog_tagger.audio import SAMPLE_RATE_HZ, SEGMENT_SAMPLES, cut_segments, pcm_to_float
 from catalog_tagger.training.bank import Recording
 from catalog_tagger.training.cache import LEVEL_HOP_SAMPLES, frame_levels_db
 from catalog_tagger.training.config import ClipConfig
+from catalog_tagger.training.definitions import Definitions, Items, SpeechMusicDefinitions
+from catalog_tagger.training.figures import figures
 from catalog_tagger.training.manifest import Clip
-from catalog_tagger.training.metrics import calibration_error, share
-from catalog_tagger.training.prepare import kind_of, matches
 
 Float32Array = npt.NDArray[np.float32]
 PAUSE_S: Final = 0.2
@@ -41,7 +36,7 @@ class Scores:
     Attributes
     ----------
     values
-        Per segment, (segments, 2).
+        Per segment, (segments, labels).
     clip
         To which clip a segment belongs, [shape=(segments,)].
     seconds
@@ -49,8 +44,8 @@ class Scores:
     voiced
         False for a segment of a speech clip that is a pause.
     truth
-        Per clip (speech, music); NaN where the collection does not say.
-    sources
+        Per clip, (clips, labels); NaN where the collection does not say.
+    sources, languages
         Per clip.
     """
 
@@ -60,27 +55,58 @@ class Scores:
     voiced: npt.NDArray[np.bool_]
     truth: Float32Array
     sources: tuple[str, ...]
+    languages: tuple[str, ...]
 
-    def of_clips(self) -> Float32Array:
-        """Mean over the segments of each clip, weighted by their length, (clips, 2)."""
-        total = np.zeros((len(self.sources), self.values.shape[1]))
-        np.add.at(total, self.clip, self.values * self.seconds[:, None])
-        length = np.bincount(self.clip, weights=self.seconds, minlength=len(self.sources))
-        return (total / np.maximum(length, 1e-9)[:, None]).astype(np.float32)
+    def segments(self) -> Items:
+        """Each segment that is not a pause, by itself."""
+        used = np.flatnonzero(self.voiced)
+        clip = self.clip[used]
+        return Items(
+            heard=self.values[used],
+            owner=np.arange(used.size),
+            seconds=self.seconds[used],
+            truth=self.truth[clip],
+            sources=tuple(self.sources[one] for one in clip),
+            languages=tuple(self.languages[one] for one in clip),
+        )
+
+    def clips(self) -> Items:
+        """Each clip with all its segments, pauses too."""
+        return Items(
+            heard=self.values,
+            owner=self.clip,
+            seconds=self.seconds,
+            truth=self.truth,
+            sources=self.sources,
+            languages=self.languages,
+        )
 
 
-def truth_of(clip: Clip, config: ClipConfig) -> tuple[float, float]:
-    """What a clip's collection says of (speech, music); NaN where it does not."""
-    if matches(clip, config.exclude):
-        return float("nan"), float("nan")
-    known = {"speech": (1.0, 0.0), "music": (0.0, 1.0), "singing": (0.0, 1.0), "noise": (0.0, 0.0)}
-    return known.get(kind_of(clip, config), (0.0, float("nan")))
+def score(clips: Sequence[Clip], recordings: Sequence[Recording], scorer: Scorer, config: ClipConfig) -> Scores:
+    """`score_against` the presence of speech and of music."""
+    return score_against(SpeechMusicDefinitions(config), clips, recordings, scorer)
 
 
 @torch.inference_mode()
-def score(clips: Sequence[Clip], recordings: Sequence[Recording], scorer: Scorer, config: ClipConfig) -> Scores:
-    """Run `scorer`, waveforms (batch, 80000) to (batch, 2), over all segments of the clips."""
-    values: list[Float32Array] = []
+def score_against(
+    definitions: Definitions,
+    clips: Sequence[Clip],
+    recordings: Sequence[Recording],
+    scorer: Scorer,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Run `scorer`, waveforms (batch, 80000) to (batch, labels), over all segments of the clips.
+
+    Parameters
+    ----------
+    definitions
+        What the collections say of a clip.
+    progress
+        Called with (clips heard, clips in all).
+    """
+    labels = len(definitions.labels)
+    values: list[Float32Array] = [np.zeros((0, labels), np.float32)]
     owner: list[int] = []
     seconds: list[float] = []
     voiced: list[bool] = []
@@ -96,81 +122,35 @@ def score(clips: Sequence[Clip], recordings: Sequence[Recording], scorer: Scorer
         for segment in cut_segments(recording.pcm):
             waiting.append(pcm_to_float(segment))
             owner.append(index)
-            seconds.append(min(left, SEGMENT_SAMPLES) / 16_000)
+            seconds.append(min(left, SEGMENT_SAMPLES) / SAMPLE_RATE_HZ)
             left -= SEGMENT_SAMPLES
-            loud = int((frame_levels_db(waiting[-1]) > recording.gate_db).sum())
-            needed = min(PAUSE_S, 0.3 * seconds[-1]) * 16_000 / LEVEL_HOP_SAMPLES
-            voiced.append(clip.role != "speech" or loud >= needed)
+            voiced.append(clip.role != "speech" or is_voiced(waiting[-1], recording.gate_db, seconds[-1]))
             if len(waiting) == _BATCH:
                 run()
+        if progress is not None:
+            progress(index + 1, len(clips))
     run()
     return Scores(
-        values=np.concatenate(values) if values else np.zeros((0, 2), np.float32),
+        values=np.concatenate(values),
         clip=np.array(owner, np.int64),
         seconds=np.array(seconds, np.float32),
         voiced=np.array(voiced, bool),
-        truth=np.array([truth_of(clip, config) for clip in clips], np.float32).reshape(-1, 2),
+        truth=np.array([definitions.truth(clip) for clip in clips], np.float32).reshape(-1, labels),
         sources=tuple(clip.source for clip in clips),
+        languages=tuple(clip.language for clip in clips),
     )
 
 
-def right_two_class(values: Float32Array, truth: Float32Array) -> npt.NDArray[np.bool_]:
-    """Whether the larger output is the label's; only meaningful where exactly one is true."""
-    return np.asarray((values[:, 0] > values[:, 1]) == (truth[:, 0] > truth[:, 1]))
+def is_voiced(samples: Float32Array, gate_db: float, seconds: float) -> bool:
+    """Whether enough of a segment of speech is above the gate of its recording."""
+    loud = int((frame_levels_db(samples) > gate_db).sum())
+    return loud >= min(PAUSE_S, 0.3 * seconds) * SAMPLE_RATE_HZ / LEVEL_HOP_SAMPLES
 
 
-def right_presence(values: Float32Array, truth: Float32Array) -> npt.NDArray[np.bool_]:
-    """Whether both outputs are on the right side of 0.5."""
-    return np.asarray(((values >= 0.5) == (truth >= 0.5)).all(axis=1))
+def report(scores: Scores, definitions: Definitions | None = None) -> dict[str, Any]:
+    """All figures of a set of clips as a card holds them, ready for JSON: `figures.figures`.
 
-
-def report(scores: Scores) -> dict[str, Any]:
-    """All figures of a set of clips, ready for JSON.
-
-    `two_class` and `presence` of segments and clips with their intervals, `neither` for the items
-    that hold neither, calibration error per label, and one row per source and kind of truth.
+    Without `definitions` those of speech and music.
     """
-    of_clips = scores.of_clips()
-    levels = {
-        "segments": (scores.values, scores.truth[scores.clip], scores.clip, scores.voiced),
-        "clips": (of_clips, scores.truth, np.arange(len(of_clips)), np.ones(len(of_clips), bool)),
-    }
-    answer: dict[str, Any] = {"sources": _by_source(levels, scores.sources)}
-    for name, (values, truth, clip, used) in levels.items():
-        sources = np.array(scores.sources)[clip]
-        known = used & ~np.isnan(truth).any(axis=1)
-        single = known & (truth.sum(axis=1) == 1)
-        neither = known & (truth.sum(axis=1) == 0)
-        two_class, presence = right_two_class(values, truth), right_presence(values, truth)
-        answer[name] = {
-            "two_class": share(list(two_class[single]), list(sources[single])).to_json(),
-            "presence_of_speech_and_music": share(list(presence[single]), list(sources[single])).to_json(),
-            "neither": share(list(presence[neither]), list(sources[neither])).to_json(),
-            "presence": share(list(presence[known]), list(sources[known])).to_json(),
-            "calibration_error": {
-                label: round(calibration_error(values[known, column], truth[known, column]), 4)
-                for column, label in enumerate(("speech", "music"))
-            },
-        }
-    return answer
-
-
-def _by_source(
-    levels: dict[str, tuple[Float32Array, Float32Array, npt.NDArray[np.int64], npt.NDArray[np.bool_]]],
-    sources: tuple[str, ...],
-) -> list[dict[str, Any]]:
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for name, (values, truth, clip, used) in levels.items():
-        of = np.array(sources)[clip]
-        known = used & ~np.isnan(truth).any(axis=1)
-        presence, two_class = right_presence(values, truth), right_two_class(values, truth)
-        for kind, column in (("speech", (1.0, 0.0)), ("music", (0.0, 1.0)), ("neither", (0.0, 0.0))):
-            is_kind = known & (truth == np.array(column)).all(axis=1)
-            for source in sorted(set(of[is_kind])):
-                here = is_kind & (of == source)
-                row = rows.setdefault((kind, source), {"truth": kind, "source": str(source)})
-                row[name] = int(here.sum())
-                row[f"{name}_presence"] = round(float(presence[here].mean()), 4)
-                if kind != "neither":
-                    row[f"{name}_two_class"] = round(float(two_class[here].mean()), 4)
-    return [rows[key] for key in sorted(rows)]
+    definitions = SpeechMusicDefinitions() if definitions is None else definitions
+    return figures(definitions, segments=scores.segments(), clips=scores.clips())

@@ -1,0 +1,316 @@
+"""What counts as right, task by task.
+
+The truth of a clip is what its collection says of each label: 1, 0, or NaN where it does not say.
+An item is a segment, or a clip with all its segments; its values are the mean probabilities of its
+segments, weighted by their length. All definitions stand in `words`, which the cards repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from itertools import pairwise
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from catalog_tagger.errors import UsageError
+from catalog_tagger.models.bundle import SPEECH_MUSIC, TAGS, VOICE_GENDER, Bundle
+from catalog_tagger.tagging.voices import VOICE_GENDERS, judge_voice
+from catalog_tagger.training.config import ClipConfig
+from catalog_tagger.training.manifest import Clip
+from catalog_tagger.training.prepare import kind_of, matches
+
+Float32Array = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+UNKNOWN: Final = float("nan")
+ITEMS_IN_WORDS: Final = {
+    "segment": "5 s of a clip; a segment of a speech clip with less than 0.2 s above the clip's "
+    "gate (32 dB under its loud frames) is a pause and left out",
+    "clip": "mean of its segments' probabilities, weighted by their length",
+    "wilson": "95 % interval, every item independent",
+    "over_sources": "95 % interval, whole collections drawn anew (bootstrap)",
+}
+#: (right, counted) per item
+Rightness = tuple[BoolArray, BoolArray]
+
+
+@dataclass(frozen=True)
+class Items:
+    """Segments or clips to be judged.
+
+    Attributes
+    ----------
+    heard
+        Probabilities per segment, (segments, labels).
+    owner
+        The item of each segment, [shape=(segments,)].
+    seconds
+        Length of each segment.
+    truth
+        Per item, (items, labels).
+    sources, languages
+        Per item.
+    """
+
+    heard: Float32Array
+    owner: IntArray
+    seconds: Float32Array
+    truth: Float32Array
+    sources: tuple[str, ...]
+    languages: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    @cached_property
+    def values(self) -> Float32Array:
+        """Mean over the segments of each item, weighted by their length, (items, labels)."""
+        total = np.zeros(self.truth.shape)
+        np.add.at(total, self.owner, self.heard * self.seconds[:, None])
+        length = np.bincount(self.owner, weights=self.seconds, minlength=len(self))
+        return (total / np.maximum(length, 1e-9)[:, None]).astype(np.float32)
+
+
+class Definitions(Protocol):
+    """How the items of a task are judged."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the columns mean."""
+
+    @property
+    def primary(self) -> str:
+        """The share that two bundles are compared by."""
+
+    @property
+    def per_source(self) -> tuple[str, ...]:
+        """The shares that are shown per source."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What an item can be, and be called: the rows and columns of the confusion."""
+
+    @property
+    def words(self) -> Mapping[str, str]:
+        """Each share in a sentence."""
+
+    def truth(self, clip: Clip) -> tuple[float, ...]:
+        """What is known of a clip, per label."""
+
+    def shares(self, items: Items) -> dict[str, Rightness]:
+        """Which items are right, by each definition."""
+
+    def true_class(self, items: Items) -> IntArray:
+        """Index into `classes` of what each item is; -1 where it is none of them."""
+
+    def said_class(self, items: Items) -> IntArray:
+        """Index into `classes` of what each item is called."""
+
+
+class SpeechMusicDefinitions:
+    """Presence of speech and of music."""
+
+    labels = ("speech", "music")
+    primary = "presence"
+    per_source = ("two_class", "presence")
+    classes = ("speech", "music", "both", "neither")
+    words: Mapping[str, str] = {
+        "two_class": "of a speech or music item, the label's probability is the larger of the two",
+        "presence": "both probabilities are on the right side of 0.5; neither for noise and effects",
+        "presence_of_speech_and_music": "presence, of items that hold one of the two",
+        "neither": "presence, of items that hold neither",
+    }
+
+    def __init__(self, config: ClipConfig | None = None) -> None:
+        self.config = ClipConfig() if config is None else config
+
+    def truth(self, clip: Clip) -> tuple[float, ...]:
+        """Of (speech, music), by the clip's role; its own words where its labels name one of them."""
+        if matches(clip, self.config.exclude):
+            return UNKNOWN, UNKNOWN
+        named = names_of(clip)
+        if {"speech", "music"} <= named:
+            return 1.0, 1.0
+        known = {"speech": (1.0, 0.0), "music": (0.0, 1.0), "singing": (0.0, 1.0), "noise": (0.0, 0.0)}
+        return known.get(kind_of(clip, self.config), (0.0, UNKNOWN))
+
+    def shares(self, items: Items) -> dict[str, Rightness]:
+        """Two-class and presence; presence once more of what holds one of the two, and neither."""
+        values, truth = items.values, items.truth
+        known = ~np.isnan(truth).any(axis=1)
+        count = np.where(known, truth.sum(axis=1), UNKNOWN)
+        larger = (values[:, 0] > values[:, 1]) == (truth[:, 0] > truth[:, 1])
+        presence = ((values >= 0.5) == (truth >= 0.5)).all(axis=1)
+        return {
+            "two_class": (larger, count == 1),
+            "presence_of_speech_and_music": (presence, count >= 1),
+            "neither": (presence, count == 0),
+            "presence": (presence, known),
+        }
+
+    def true_class(self, items: Items) -> IntArray:
+        """By which of the two are there."""
+        known = ~np.isnan(items.truth).any(axis=1)
+        return np.where(known, _both_neither(np.nan_to_num(items.truth)), -1)
+
+    def said_class(self, items: Items) -> IntArray:
+        """By which of the two probabilities reach 0.5."""
+        return _both_neither(items.values)
+
+
+def _both_neither(values: Float32Array) -> IntArray:
+    speech, music = values[:, 0] >= 0.5, values[:, 1] >= 0.5
+    return np.asarray(np.select([speech & music, speech, music], [2, 0, 1], 3), np.int64)
+
+
+class VoiceGenderDefinitions:
+    """Whose voice it is, where somebody speaks; the tables' own rule says when nobody can tell."""
+
+    labels: tuple[str, ...] = ("female", "voice")
+    primary = "gender"
+    per_source = ("gender", "decided", "right_if_decided", "voiceless_unknown")
+    classes = VOICE_GENDERS
+    words: Mapping[str, str] = {
+        "gender": "of a voice of known gender, the probability of female is on the right side of 0.5",
+        "decided": "of a voice of known gender, the tables would say female or male",
+        "right_if_decided": "of those, how many rightly",
+        "voiceless_unknown": "of items in which nobody speaks (singing among them), the tables would say unknown",
+    }
+
+    def __init__(self, decision: Mapping[str, float], config: ClipConfig | None = None) -> None:
+        self.decision = decision
+        self.config = ClipConfig() if config is None else config
+
+    def truth(self, clip: Clip) -> tuple[float, ...]:
+        """Of (female, voice): gender of speech where it is known; singers count as nobody who speaks."""
+        if matches(clip, self.config.exclude):
+            return UNKNOWN, UNKNOWN
+        if clip.role == "speech":
+            return {"f": 1.0, "m": 0.0}.get(clip.gender, UNKNOWN), 1.0
+        return UNKNOWN, 0.0
+
+    def shares(self, items: Items) -> dict[str, Rightness]:
+        """Gender at 0.5, and what the tables would say of it."""
+        female, voice = items.truth[:, 0], items.truth[:, 1]
+        gendered = ~np.isnan(female) & (voice == 1)
+        said, true = self.said_class(items), self.true_class(items)
+        decided = said < 2
+        return {
+            "gender": (self._female(items) == (female == 1), gendered),
+            "decided": (decided, gendered),
+            "right_if_decided": (said == true, gendered & decided),
+            "voiceless_unknown": (said == 3, voice == 0),
+        }
+
+    def true_class(self, items: Items) -> IntArray:
+        """Female, male; unknown where nobody speaks."""
+        female, voice = items.truth[:, 0], items.truth[:, 1]
+        return np.asarray(np.select([female == 1, female == 0, voice == 0], [0, 1, 3], -1), np.int64)
+
+    def said_class(self, items: Items) -> IntArray:
+        """By the rule of the tables, over the item's segments."""
+        order = np.argsort(items.owner, kind="stable")
+        ends = np.searchsorted(items.owner[order], np.arange(len(items) + 1))
+        said = []
+        for start, stop in pairwise(ends):
+            mine = order[start:stop]
+            seconds = items.seconds[mine].astype(np.float64)
+            verdict = judge_voice(items.heard[mine, 0], items.heard[mine, 1], seconds, self.decision)
+            said.append(self.classes.index(verdict.voice_gender))
+        return np.array(said, np.int64)
+
+    def _female(self, items: Items) -> BoolArray:
+        """Whether the segments say female, each as surely as it holds a voice."""
+        weight = items.seconds * items.heard[:, 1]
+        lean = np.bincount(items.owner, weights=weight * (items.heard[:, 0] - 0.5), minlength=len(items))
+        return np.asarray(lean >= 0)
+
+
+class TagsDefinitions:
+    """Any labels, several at once."""
+
+    primary = "top"
+    per_source = ("top", "all_right")
+    words: Mapping[str, str] = {
+        "top": "of an item with a true label, the highest of its known labels is a true one",
+        "all_right": "every known label is on the right side of 0.5",
+    }
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        config: ClipConfig | None = None,
+        truth: Callable[[Clip], tuple[float, ...]] | None = None,
+    ) -> None:
+        self.labels = tuple(labels)
+        self.classes = self.labels
+        self.config = ClipConfig() if config is None else config
+        self._truth = truth
+
+    def truth(self, clip: Clip) -> tuple[float, ...]:
+        """A clip has the labels it names, `speech` and `music` by its role too, and no other.
+
+        Nothing is known of a clip that names none of the labels. Of music nobody says which
+        instruments play, and of a single instrument nobody says whether it is music.
+        """
+        if self._truth is not None:
+            return self._truth(clip)
+        named = names_of(clip)
+        if matches(clip, self.config.exclude) or not named & set(self.labels):
+            return (UNKNOWN,) * len(self.labels)
+        unsaid = ["instrument_*"] if "music" in named else []
+        unsaid += ["music"] if any(one.startswith("instrument_") for one in named) else []
+        return tuple(
+            1.0 if label in named else UNKNOWN if any(fnmatchcase(label, one) for one in unsaid) else 0.0
+            for label in self.labels
+        )
+
+    def shares(self, items: Items) -> dict[str, Rightness]:
+        """The highest label, and all of them at 0.5."""
+        values, truth = items.values, items.truth
+        known = ~np.isnan(truth)
+        highest = np.where(known, values, -np.inf).argmax(axis=1)
+        right = ((values >= 0.5) == (truth >= 0.5)) | ~known
+        return {
+            "top": (np.take_along_axis(truth, highest[:, None], axis=1)[:, 0] == 1, (truth == 1).any(axis=1)),
+            "all_right": (right.all(axis=1), known.any(axis=1)),
+        }
+
+    def true_class(self, items: Items) -> IntArray:
+        """The label of an item that has one only."""
+        single = (items.truth == 1).sum(axis=1) == 1
+        return np.where(single, np.nan_to_num(items.truth).argmax(axis=1), -1)
+
+    def said_class(self, items: Items) -> IntArray:
+        """The highest of the labels of which it is known whether they are there."""
+        return np.asarray(np.where(np.isnan(items.truth), -np.inf, items.values).argmax(axis=1), np.int64)
+
+
+def names_of(clip: Clip) -> set[str]:
+    """The labels a clip names (several with ``;`` between), and its role where that is a label too."""
+    named = {one.strip() for one in clip.label.split(";")} - {""}
+    return named | ({clip.role} & {"speech", "music"})
+
+
+def definitions_of(bundle: Bundle) -> Definitions:
+    """The definitions of a bundle's task, with the special clips of its training's configuration.
+
+    Raises
+    ------
+    UsageError
+        Nothing says what is right for its task.
+    """
+    trained = bundle.card.get("training", {}).get("config", {})
+    config = ClipConfig.model_validate(trained.get("clips", {}))
+    if bundle.task == SPEECH_MUSIC:
+        return SpeechMusicDefinitions(config)
+    if bundle.task == VOICE_GENDER:
+        return VoiceGenderDefinitions(bundle.decision, config)
+    if bundle.task == TAGS:
+        return TagsDefinitions(bundle.labels, config)
+    raise UsageError(f"bundle {bundle.name}: nothing says what is right for the task {bundle.task!r}")

@@ -1,0 +1,200 @@
+"""What counts as right, task by task, on items made by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catalog_tagger.training.config import ClipConfig
+from catalog_tagger.training.definitions import Items, SpeechMusicDefinitions, TagsDefinitions, VoiceGenderDefinitions
+from catalog_tagger.training.figures import details, figures
+from catalog_tagger.training.manifest import Clip
+
+NAN = float("nan")
+
+
+def clip(role: str, label: str = "", **values: str) -> Clip:
+    """A clip of which only what is given is known."""
+    known = {"path": Path("x.wav"), "split": "test", "source": "s", "original_path": "x.wav", "speaker": ""}
+    return Clip(**{**known, "role": role, "label": label, "licence": "", "duration_s": 5.0, **values})  # type: ignore[arg-type]
+
+
+def items(values: list[list[float]], truth: list[list[float]], sources: str = "", languages: str = "") -> Items:
+    """One segment of five seconds per item."""
+    n = len(values)
+    return Items(
+        heard=np.array(values, np.float32),
+        owner=np.arange(n),
+        seconds=np.full(n, 5.0, np.float32),
+        truth=np.array(truth, np.float32),
+        sources=tuple(sources or "s" * n),
+        languages=tuple(languages or [""] * n),
+    )
+
+
+def test_an_item_is_the_mean_of_its_segments_by_their_length() -> None:
+    two = Items(
+        heard=np.array([[1.0, 0.0], [0.0, 1.0], [0.3, 0.3]], np.float32),
+        owner=np.array([1, 1, 0]),
+        seconds=np.array([5.0, 1.0, 2.0], np.float32),
+        truth=np.zeros((2, 2), np.float32),
+        sources=("s", "s"),
+        languages=("", ""),
+    )
+    np.testing.assert_allclose(two.values, [[0.3, 0.3], [5 / 6, 1 / 6]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("role", "label", "truth"),
+    [
+        ("speech", "", (1.0, 0.0)),
+        ("music", "", (0.0, 1.0)),
+        ("noise", "rain", (0.0, 0.0)),
+        ("music", "speech; music", (1.0, 1.0)),
+        ("speech", "left_out", (NAN, NAN)),
+        ("tag", "instrument_oboe", (0.0, NAN)),
+    ],
+)
+def test_truth_of_speech_and_music(role: str, label: str, truth: tuple[float, float]) -> None:
+    definitions = SpeechMusicDefinitions(ClipConfig(exclude=("left_*",), notes=("instrument_*",)))
+    np.testing.assert_array_equal(definitions.truth(clip(role, label)), truth)
+
+
+def test_speech_and_music_are_right_by_both_definitions() -> None:
+    heard = items(
+        [[0.9, 0.6], [0.4, 0.3], [0.1, 0.2], [0.9, 0.8], [0.9, 0.1]],
+        [[1, 0], [1, 0], [0, 0], [1, 1], [0, NAN]],
+    )
+    definitions = SpeechMusicDefinitions()
+    shares = definitions.shares(heard)
+    right, counted = shares["two_class"]
+    assert counted.tolist() == [True, True, False, False, False]
+    assert right[counted].tolist() == [True, True]
+    right, counted = shares["presence"]
+    assert counted.tolist() == [True, True, True, True, False]
+    assert right[counted].tolist() == [False, False, True, True]
+    assert shares["neither"][1].tolist() == [False, False, True, False, False]
+    assert definitions.true_class(heard).tolist() == [0, 0, 3, 2, -1]
+    assert definitions.said_class(heard).tolist() == [2, 3, 3, 2, 0]
+
+
+def test_truth_of_a_voice_is_its_gender_where_somebody_speaks() -> None:
+    definitions = VoiceGenderDefinitions({})
+    np.testing.assert_array_equal(definitions.truth(clip("speech", gender="f")), (1.0, 1.0))
+    np.testing.assert_array_equal(definitions.truth(clip("speech", gender="m")), (0.0, 1.0))
+    np.testing.assert_array_equal(definitions.truth(clip("speech")), (NAN, 1.0))
+    np.testing.assert_array_equal(definitions.truth(clip("music", gender="f")), (NAN, 0.0))
+
+
+def test_voices_are_judged_as_the_tables_judge_them() -> None:
+    heard = items(
+        [[0.95, 0.99], [0.55, 0.99], [0.99, 0.99], [0.5, 0.01], [0.9, 0.9]],
+        [[1, 1], [1, 1], [0, 1], [NAN, 0], [NAN, 1]],
+    )
+    definitions = VoiceGenderDefinitions({"abstain_below": 0.8})
+    shares = {name: right[counted].tolist() for name, (right, counted) in definitions.shares(heard).items()}
+    assert shares == {
+        "gender": [True, True, False],
+        "decided": [True, False, True],
+        "right_if_decided": [True, False],
+        "voiceless_unknown": [True],
+    }
+    assert definitions.true_class(heard).tolist() == [0, 0, 1, 3, -1]
+    assert definitions.said_class(heard).tolist() == [0, 3, 0, 3, 0]
+
+
+def test_segments_without_a_voice_say_nothing_of_its_gender() -> None:
+    heard = Items(
+        heard=np.array([[0.1, 0.01], [0.1, 0.01], [0.9, 0.99]], np.float32),
+        owner=np.zeros(3, np.int64),
+        seconds=np.full(3, 5.0, np.float32),
+        truth=np.array([[1, 1]], np.float32),
+        sources=("s",),
+        languages=("",),
+    )
+    assert VoiceGenderDefinitions({}).shares(heard)["gender"][0].tolist() == [True]
+
+
+def test_a_clip_has_the_labels_it_names_and_no_other() -> None:
+    definitions = TagsDefinitions(("rain", "instrument_oboe", "speech", "music"))
+    np.testing.assert_array_equal(definitions.truth(clip("tag", "rain; speech")), (1, 0, 1, 0))
+    np.testing.assert_array_equal(definitions.truth(clip("speech")), (0, 0, 1, 0))
+    np.testing.assert_array_equal(definitions.truth(clip("music")), (0, NAN, 0, 1))
+    np.testing.assert_array_equal(definitions.truth(clip("tag", "instrument_oboe")), (0, 1, 0, NAN))
+    np.testing.assert_array_equal(definitions.truth(clip("tag", "whistle")), (NAN,) * 4)
+
+
+def test_the_highest_known_tag_is_what_an_item_is_called() -> None:
+    heard = items([[0.2, 0.9, 0.4], [0.6, 0.1, 0.7], [0.1, 0.2, 0.3]], [[1, NAN, 0], [0, 1, 0], [NAN] * 3])
+    definitions = TagsDefinitions(("a", "b", "c"))
+    shares = definitions.shares(heard)
+    assert [one.tolist() for one in shares["top"]] == [[False, False, False], [True, True, False]]
+    assert shares["all_right"][1].tolist() == [True, True, False]
+    assert definitions.said_class(heard)[:2].tolist() == [2, 2]
+    assert definitions.true_class(heard).tolist() == [0, 1, -1]
+
+
+def test_figures_of_items_made_by_hand() -> None:
+    heard = items(
+        [[0.9, 0.1], [0.8, 0.4], [0.3, 0.9], [0.6, 0.7], [0.2, 0.2]],
+        [[1, 0], [1, 0], [0, 1], [0, 1], [0, 0]],
+        sources="aabbc",
+        languages=["en", "de", "", "", ""],
+    )
+    found = figures(SpeechMusicDefinitions(), segments=heard, clips=heard)
+    clips = found["clips"]
+    assert (clips["items"], clips["two_class"]["share"], clips["presence"]["right"]) == (5, 1.0, 4)
+    speech = clips["labels"]["speech"]
+    assert (speech["true"], speech["known"]) == (2, 5)
+    assert speech["precision"]["value"] == pytest.approx(2 / 3, abs=1e-4)
+    assert speech["recall"] == {"value": 1.0, "over_sources": [1.0, 1.0]}
+    assert speech["auc"]["value"] == 1.0
+    assert speech["d_prime"] == {"value": None, "over_sources": None}
+    assert clips["calibration_error"]["speech"] == speech["calibration_error"]["value"]
+    assert clips["mean"]["map"]["value"] == 1.0
+    assert clips["mean"]["map_at_3"]["value"] is None
+    assert {(row["truth"], row["source"]) for row in found["sources"]} == {
+        ("speech", "a"),
+        ("music", "b"),
+        ("neither", "c"),
+    }
+    assert next(row for row in found["sources"] if row["source"] == "b")["clips_presence"] == 0.5
+    assert [row["language"] for row in found["languages"]] == ["de", "en"]
+
+
+def test_figures_where_nothing_is_known_are_null() -> None:
+    nothing = items([[0.5, 0.5]], [[NAN, NAN]])
+    found = figures(SpeechMusicDefinitions(), segments=nothing, clips=nothing)
+    assert found["clips"]["presence"]["of"] == 0
+    assert found["clips"]["labels"]["music"]["auc"] == {"value": None, "over_sources": None}
+    assert found["sources"] == []
+
+
+def test_ranks_count_where_there_are_labels_to_rank() -> None:
+    heard = items([[0.9, 0.8, 0.1, 0.0]] * 2, [[1, 0, 0, 0], [0, 1, 0, 0]], sources="ab")
+    found = figures(TagsDefinitions(("a", "b", "c", "d")), segments=heard, clips=heard)
+    assert found["clips"]["mean"]["map_at_3"]["value"] == 0.75
+    assert found["clips"]["top"]["share"] == 0.5
+    assert found["sources"][0] == {
+        "truth": "any label",
+        "source": "a",
+        "segments": 1,
+        "segments_top": 1.0,
+        "segments_all_right": 0.0,
+        "clips": 1,
+        "clips_top": 1.0,
+        "clips_all_right": 0.0,
+    }
+
+
+def test_details_hold_every_known_item_once() -> None:
+    heard = items([[0.9, 0.1], [0.8, 0.4], [0.3, 0.9]], [[1, 0], [1, NAN], [0, 1]])
+    found = details(SpeechMusicDefinitions(), heard)
+    assert sum(one[2] for one in found["reliability"]["speech"]) == 3
+    assert sum(one[2] for one in found["reliability"]["music"]) == 2
+    assert found["confusion"] == {
+        "classes": ["speech", "music", "both", "neither"],
+        "counts": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
+    }
