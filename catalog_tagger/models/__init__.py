@@ -15,10 +15,14 @@ from torch import nn
 from catalog_tagger.errors import UsageError
 from catalog_tagger.models.paper_cnn import PaperCNN
 from catalog_tagger.models.residual_cnn import ResidualCNN
+from catalog_tagger.models.voice_cnn import VoiceCNN
+from catalog_tagger.models.voice_patches import VoicePatches
 
 ARCHITECTURES: Final[dict[str, type[nn.Module]]] = {
     "residual_cnn": ResidualCNN,
     "paper_cnn": PaperCNN,
+    "voice_cnn": VoiceCNN,
+    "voice_patches": VoicePatches,
 }
 
 
