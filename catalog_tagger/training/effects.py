@@ -41,7 +41,7 @@ def random_room(rng: np.random.Generator) -> Float32Array:
     tail[: int(rng.uniform(0.002, 0.03) * SAMPLE_RATE_HZ)] = 0
     for _ in range(6):
         tail[int(rng.integers(length))] += rng.normal() * 3.0 * np.exp(-rng.uniform(0, 3))
-    direct_db = rng.uniform(-12, 12)
+    direct_db = rng.uniform(-18, 12)  # from across a church to across a desk
     tail *= 10 ** (-direct_db / 20) / max(float(np.sqrt(np.square(tail).sum())), 1e-6)
     tail[0] = 1.0
     return tail.astype(np.float32)
@@ -53,12 +53,12 @@ def random_response(rng: np.random.Generator, hertz: npt.NDArray[np.floating]) -
     gains_db = rng.normal(0, rng.uniform(0, 6), knots.size) + rng.normal(0, 1.5) * np.arange(8)
     answer = np.interp(hertz, knots, gains_db)
     kind = rng.random()
-    if kind < 0.15:  # the telephone
+    if kind < 0.2:  # the telephone
         answer += _edge_db(hertz, rng.uniform(200, 400), up=True)
         answer += _edge_db(hertz, rng.uniform(2800, 3700), up=False)
-    elif kind < 0.45:
+    elif kind < 0.5:
         answer += _edge_db(hertz, np.exp(rng.uniform(np.log(1200), np.log(7500))), up=False)
-    elif kind < 0.6:
+    elif kind < 0.65:
         answer += _edge_db(hertz, np.exp(rng.uniform(np.log(60), np.log(600))), up=True)
     gain: Float32Array = (10 ** (np.maximum(answer, -90.0) / 20)).astype(np.float32)
     return gain
@@ -127,6 +127,18 @@ def random_effect(samples: Float32Array, rng: np.random.Generator) -> Float32Arr
         held = np.repeat(samples[::step], step)[: samples.size] / peak
         out = np.round(held * 2.0**bits) / 2.0**bits
     return np.asarray(out, np.float32)
+
+
+def unison(samples: Float32Array, rng: np.random.Generator) -> Float32Array:
+    """Several of the same voice: copies a little out of time, tune and level."""
+    out: Float32Array = samples.copy()
+    for _ in range(int(rng.integers(2, 6))):
+        blocks = max(1, round(samples.size * float(1 + rng.normal(0, 0.006)) / 400))
+        copy = resample(samples, 400 * blocks)  # in steps of 9 cents for 5 s, at lengths quick to transform
+        shift = int(rng.uniform(0, 0.09) * SAMPLE_RATE_HZ)
+        kept = max(0, min(copy.size, samples.size - shift))
+        out[shift : shift + kept] += np.float32(rng.uniform(0.3, 1.0)) * copy[:kept]
+    return out
 
 
 def _comb(samples: Float32Array, delay: int, feedback: float) -> Float32Array:

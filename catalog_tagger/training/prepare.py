@@ -24,8 +24,8 @@ from catalog_tagger.training import singing
 from catalog_tagger.training.bank import Bank, Recording, gate_level_db
 from catalog_tagger.training.cache import PcmCache, frame_levels_db, open_cache
 from catalog_tagger.training.config import ClipConfig, TrainingConfig
+from catalog_tagger.training.layers import Banks
 from catalog_tagger.training.manifest import Clip, groups, read_manifest, split_clips
-from catalog_tagger.training.scenes import Banks
 
 Progress = Callable[[str, int, int], None]
 SPEECH_BELOW_LOUD_DB: Final = 32.0

@@ -4,11 +4,15 @@ A scene is one or more layers (speech, music, something that is neither) of one 
 0.3 s and 5 s, then zeros to 5 s, as the last segment of a track has them. Every class comes in
 every length and through every effect: neither padding nor an artefact can stand for a label.
 
-Labels, in the order `LABELS`, follow from how long a layer is *audible*: not silent by its own
-gate, and at most `MASKED_DB` below everything else in the same 10 ms.
+Labels, in the order `LABELS`, follow from how long a layer is *audible*. A layer is audible in a
+frame of 20 ms where it is not silent by its own gate and not *masked*: in at least
+`UNMASKED_BANDS` bands of one Bark it lies at most `MASKED_DB` below everything else put together,
+background noise included, and at most `FAINT_DB` below its own loudest band of the scene. Ears
+find noise in noise of the same critical band down to about -5 dB and an organised sound somewhat
+below; overall level says little, since a voice 15 dB under an orchestra is heard in its gaps.
 
 - present: audible for `SPEECH_S` (`MUSIC_S`), or for half of a shorter scene;
-- absent: audible for less than 20 ms;
+- absent: no such layer was put in, or it is silent or masked but for less than 20 ms;
 - between the two: the label has weight 0 and teaches nothing.
 
 Lone notes and sounds that may be either (`unknown`) are certainly not speech; whether they are
@@ -24,42 +28,40 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from catalog_tagger.audio import SAMPLE_RATE_HZ, SEGMENT_SAMPLES, pcm_to_float
-from catalog_tagger.training import effects, sounds
-from catalog_tagger.training.bank import Bank, BoolArray, Recording
-from catalog_tagger.training.cache import LEVEL_HOP_SAMPLES, frame_levels_db
+from catalog_tagger.audio import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
+from catalog_tagger.training import effects
+from catalog_tagger.training.layers import (
+    GRID,
+    MUSIC,
+    NEITHER,
+    SPEECH,
+    UNKNOWN,
+    Banks,
+    Layer,
+    LayerPool,
+    LayerSource,
+    place,
+    relative,
+)
 
 Float32Array = npt.NDArray[np.float32]
 LABELS: Final = ("speech", "music")
-SPEECH, MUSIC, NEITHER, UNKNOWN = "speech", "music", "neither", "unknown"
 SPEECH_S: Final = 0.4
 MUSIC_S: Final = 1.0
 ABSENT_S: Final = 0.02
-MASKED_DB: Final = 20.0
-_GRID: Final = 800  # lengths are multiples of 50 ms: quick to transform
-
-
-@dataclass(frozen=True)
-class Banks:
-    """Where layers come from; `sung` and `respoken` are made by `singing`."""
-
-    speech: Bank
-    respoken: Bank
-    music: Bank
-    singing: Bank
-    sung: Bank
-    notes: Bank
-    noise: Bank
-    unknown: Bank
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One sound of the scene's length with the 10 ms frames in which it is not silent."""
-
-    kind: str
-    samples: Float32Array
-    active: BoolArray
+MASKED_DB: Final = 6.0
+FAINT_DB: Final = 45.0
+UNMASKED_BANDS: Final = 2
+_HOP: Final = 320
+_WINDOW: Final = 512
+#: Edges of Zwicker's critical bands within the range of the front end, Hz.
+_BARK_HZ: Final = (
+    *(100, 200, 300, 400, 510, 630, 770, 920, 1080, 1270, 1480),
+    *(1720, 2000, 2320, 2700, 3150, 3700, 4400, 5300),
+)
+#: Batches that share a pool, and the layers in it: each is heard three or four times.
+_POOL_BATCHES: Final = 8
+_POOL_SHARES: Final = {SPEECH: 0.15, MUSIC: 0.2, NEITHER: 0.15}
 
 
 @dataclass(frozen=True)
@@ -74,17 +76,42 @@ class Scene:
 
 #: Shares of the recipes of `compose`, unless a training says otherwise.
 RECIPES: Final[dict[str, float]] = {
-    "speech": 0.27,
-    "music": 0.33,
-    "speech+music": 0.13,
-    "neither": 0.17,
-    "sequence": 0.07,
+    "speech": 0.22,
+    "music": 0.27,
+    "speech+music": 0.26,
+    "neither": 0.14,
+    "sequence": 0.08,
     "unknown": 0.03,
 }
 
 
+class SceneSeries:
+    """Batches of scenes; batch `i` depends on the seed and `i` alone.
+
+    Every `_POOL_BATCHES` batches in a row take their layers from one pool, which is kept until a
+    batch of another pool is asked for: ask in order.
+    """
+
+    def __init__(self, banks: Banks, *, seed: int, batch_size: int, shares: Mapping[str, float] = RECIPES) -> None:
+        self._banks = banks
+        self._seed = seed
+        self._batch_size = batch_size
+        self._shares = shares
+        self._pool: tuple[int, LayerPool] | None = None
+
+    def scenes(self, index: int) -> list[Scene]:
+        """The scenes of batch `index`."""
+        number = index // _POOL_BATCHES
+        if self._pool is None or self._pool[0] != number:
+            total = _POOL_BATCHES * self._batch_size
+            sizes = {kind: max(4, round(share * total)) for kind, share in _POOL_SHARES.items()}
+            self._pool = (number, LayerPool(self._banks, seed=(self._seed, number, 1), sizes=sizes))
+        rng = np.random.default_rng([self._seed, index])
+        return [compose(self._pool[1], rng, shares=self._shares) for _ in range(self._batch_size)]
+
+
 def compose(
-    banks: Banks,
+    source: LayerSource,
     rng: np.random.Generator,
     *,
     recipe: str | None = None,
@@ -97,43 +124,41 @@ def compose(
         recipe = str(rng.choice(list(shares), p=weights / weights.sum()))
     length = _random_length(rng)
     if recipe == "speech+music":
-        length = max(length, 16 * _GRID)
-        layers = [speech_layer(banks, length, rng), music_layer(banks, length, rng)]
-        ratio_db = float(rng.uniform(-15, 15)) if ratio_db is None else ratio_db
-        layers = [layers[0], _relative(layers[1], layers[0], -ratio_db)]
+        length = max(length, 16 * GRID)
+        speech, music = source.layer(SPEECH, length, rng), source.layer(MUSIC, length, rng)
+        ratio_db = float(rng.uniform(-17, 17)) if ratio_db is None else ratio_db
+        layers = [speech, relative(music, speech, -ratio_db)]
     elif recipe == "sequence":
-        length = max(length, 32 * _GRID)
-        layers = _sequence(banks, length, rng)
+        length = max(length, 32 * GRID)
+        layers = _sequence(source, length, rng)
     else:
-        layers = [_layer(recipe, banks, length, rng)]
-        if recipe == MUSIC and rng.random() < 0.15:
-            other = music_layer(banks, length, rng)
-            layers.append(_relative(other, layers[0], float(rng.uniform(-10, 6))))
-    target, weight = labels(layers)
-    samples = np.asarray(np.sum([layer.samples for layer in layers], axis=0), np.float32)
-    if recipe != "neither" and rng.random() < 0.35:
-        background = noise_layer(banks, length, rng)
+        layers = [source.layer(recipe, length, rng)]
+        if recipe == MUSIC and rng.random() < 0.2:
+            other = source.layer(MUSIC, length, rng)
+            layers.append(relative(other, layers[0], float(rng.uniform(-10, 6))))
+    samples = _sum(layers)
+    if recipe != NEITHER and rng.random() < 0.3:
         loud = Layer(recipe, samples, np.any([layer.active for layer in layers], axis=0))
-        samples = samples + _relative(background, loud, -float(rng.uniform(-3, 35))).samples
+        layers.append(relative(source.layer(NEITHER, length, rng), loud, -float(rng.uniform(-3, 35))))
+        samples = _sum(layers)
+    target, weight = labels(layers)
     return Scene(_finish(samples, rng), target, weight, recipe)
 
 
 def labels(layers: list[Layer]) -> tuple[tuple[float, float], tuple[float, float]]:
     """Targets and weights per label, by the module's rule."""
-    power = [np.maximum(10 ** (frame_levels_db(one.samples) / 10), 1e-12) for one in layers]
-    total = np.sum(power, axis=0)
-    audible_s = {kind: 0.0 for kind in (SPEECH, MUSIC, UNKNOWN)}
-    for kind in audible_s:
-        frames = np.zeros(len(total), bool)
-        for layer, own in zip(layers, power, strict=True):
-            if layer.kind == kind:
-                others = np.maximum(total - own, 1e-12)
-                frames |= layer.active & (10 * np.log10(own / others) > -MASKED_DB)
-        audible_s[kind] = float(frames.sum()) / 100
-    length_s = len(total) / 100
-    speech = presence(audible_s[SPEECH], needed_s=min(SPEECH_S, 0.5 * length_s))
-    music = presence(audible_s[MUSIC], needed_s=max(0.3, min(MUSIC_S, 0.5 * length_s)))
-    if audible_s[UNKNOWN] >= ABSENT_S and music != (1.0, 1.0):
+    heard = _unmasked(layers)
+    frames = len(heard[0])
+    audible_s = {
+        kind: float(np.any([one for layer, one in zip(layers, heard, strict=True) if layer.kind == kind], axis=0).sum())
+        * _HOP
+        / SAMPLE_RATE_HZ
+        for kind in {layer.kind for layer in layers}
+    }
+    length_s = frames * _HOP / SAMPLE_RATE_HZ
+    speech = presence(audible_s.get(SPEECH, 0.0), needed_s=min(SPEECH_S, 0.5 * length_s))
+    music = presence(audible_s.get(MUSIC, 0.0), needed_s=max(0.3, min(MUSIC_S, 0.5 * length_s)))
+    if audible_s.get(UNKNOWN, 0.0) >= ABSENT_S and music != (1.0, 1.0):
         music = (0.0, 0.0)
     return (speech[0], music[0]), (speech[1], music[1])
 
@@ -145,167 +170,62 @@ def presence(audible_s: float, *, needed_s: float) -> tuple[float, float]:
     return 0.0, (1.0 if audible_s < ABSENT_S else 0.0)
 
 
-def speech_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
-    """Speech, as recorded or resynthesised."""
-    bank = banks.respoken if banks.respoken and rng.random() < 0.15 else banks.speech
-    return _treated(SPEECH, _excerpt(bank, length, rng, octaves=0.15, wide=0.67), rng)
+def _unmasked(layers: list[Layer]) -> list[npt.NDArray[np.bool_]]:
+    """Per layer the frames of 20 ms in which it can be heard."""
+    active = [layer.active[::2].copy() for layer in layers]
+    for one, layer in zip(active, layers, strict=True):
+        one[: layer.active[1::2].size] |= layer.active[1::2]
+    if len(layers) == 1:
+        return active
+    power = [band_power(layer.samples) for layer in layers]
+    total = np.sum(power, axis=0)
+    return [
+        frames
+        & (
+            (
+                (own > 10 ** (-MASKED_DB / 10) * np.maximum(total - own, 1e-12))
+                & (own > 10 ** (-FAINT_DB / 10) * own.max())
+            ).sum(axis=1)
+            >= UNMASKED_BANDS
+        )
+        for frames, own in zip(active, power, strict=True)
+    ]
 
 
-def music_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
-    """Music of any kind: produced, sung alone, made of single notes."""
-    draw = rng.random()
-    if draw < 0.22 and banks.singing:
-        bank = banks.singing
-    elif draw < 0.46 and banks.sung:
-        bank = banks.sung
-    elif draw < 0.53 and banks.notes:
-        return _treated(MUSIC, _note_sequence(banks.notes, length, rng), rng)
-    else:
-        bank = banks.music
-    return _treated(MUSIC, _excerpt(bank, length, rng, octaves=0.25, wide=0.5), rng)
+def band_power(samples: Float32Array) -> Float32Array:
+    """Power in critical bands, float32 [shape=(ceil(n / 320), 18)]; frame ``k`` begins at sample ``320 k``."""
+    frames = -(-samples.size // _HOP)
+    padded = np.zeros((frames - 1) * _HOP + _WINDOW, np.float32)
+    padded[: samples.size] = samples
+    blocks = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP]
+    spectrum = np.fft.rfft(blocks * _HANN, axis=1)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    # One column more than needed: what lies above the last edge is summed there and dropped.
+    return np.asarray(np.add.reduceat(power, _EDGES, axis=1)[:, :-1], np.float32)
 
 
-def noise_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
-    """Something that is neither speech nor music."""
-    if banks.noise and rng.random() < 0.62:
-        return _treated(NEITHER, _excerpt(banks.noise, length, rng, octaves=0.4, wide=0.67), rng)
-    if rng.random() < 0.15:
-        samples = sounds.near_silence(length, rng)
-        return Layer(NEITHER, samples, np.zeros(_frames(length), bool))
-    samples = sounds.random_sound(length, rng)
-    return _treated(NEITHER, (samples, np.ones(_frames(length), bool)), rng)
+_HANN: Final = np.hanning(_WINDOW).astype(np.float32)
+_EDGES: Final = np.ceil(np.array(_BARK_HZ) * _WINDOW / SAMPLE_RATE_HZ).astype(int)
 
 
-def _layer(kind: str, banks: Banks, length: int, rng: np.random.Generator) -> Layer:
-    if kind == SPEECH:
-        return speech_layer(banks, length, rng)
-    if kind == MUSIC:
-        return music_layer(banks, length, rng)
-    if kind == UNKNOWN and (banks.unknown or banks.notes):
-        bank = banks.unknown if banks.unknown and rng.random() < 0.5 else banks.notes
-        excerpt = _excerpt(bank or banks.unknown, length, rng, octaves=0.4, wide=0.5, fill=False)
-        return _treated(UNKNOWN, excerpt, rng)
-    return noise_layer(banks, length, rng)
+def _sum(layers: list[Layer]) -> Float32Array:
+    return np.asarray(np.sum([layer.samples for layer in layers], axis=0), np.float32)
 
 
-def _sequence(banks: Banks, length: int, rng: np.random.Generator) -> list[Layer]:
-    cut = int(length * rng.uniform(0.15, 0.85)) // _GRID * _GRID
+def _sequence(source: LayerSource, length: int, rng: np.random.Generator) -> list[Layer]:
+    cut = int(length * rng.uniform(0.15, 0.85)) // GRID * GRID
     kinds = rng.choice([SPEECH, MUSIC, NEITHER], size=2, replace=False, p=[0.4, 0.4, 0.2])
-    first = _layer(str(kinds[0]), banks, max(cut, 6 * _GRID), rng)
-    second = _layer(str(kinds[1]), banks, max(length - cut, 6 * _GRID), rng)
-    second = _relative(second, first, float(rng.uniform(-10, 10)))
-    return [_place(first, 0, length), _place(second, length - second.samples.size, length)]
-
-
-def _place(layer: Layer, start: int, length: int) -> Layer:
-    samples = np.zeros(length, np.float32)
-    active = np.zeros(_frames(length), bool)
-    samples[start : start + layer.samples.size] = layer.samples
-    frame = start // LEVEL_HOP_SAMPLES
-    active[frame : frame + layer.active.size] = layer.active
-    return Layer(layer.kind, samples, active)
+    first = source.layer(str(kinds[0]), max(cut, 6 * GRID), rng)
+    second = source.layer(str(kinds[1]), max(length - cut, 6 * GRID), rng)
+    second = relative(second, first, float(rng.uniform(-10, 10)))
+    return [place(first, 0, length), place(second, length - second.samples.size, length)]
 
 
 def _random_length(rng: np.random.Generator) -> int:
     if rng.random() < 0.6:
         return SEGMENT_SAMPLES
     seconds = float(np.exp(rng.uniform(np.log(0.3), np.log(5.0))))
-    return max(6, int(seconds * 20)) * _GRID
-
-
-def _frames(length: int) -> int:
-    return -(-length // LEVEL_HOP_SAMPLES)
-
-
-def _relative(layer: Layer, reference: Layer, level_db: float) -> Layer:
-    """`layer` at `level_db` above the reference, both measured where they are active."""
-    own = effects.rms(layer.samples, layer.active)
-    other = effects.rms(reference.samples, reference.active)
-    if own < 1e-6 or other < 1e-6:
-        return layer
-    gain = np.float32(other / own * 10 ** (level_db / 20))
-    return Layer(layer.kind, layer.samples * gain, layer.active)
-
-
-def _excerpt(
-    bank: Bank,
-    length: int,
-    rng: np.random.Generator,
-    *,
-    octaves: float,
-    wide: float,
-    fill: bool = True,
-) -> tuple[Float32Array, BoolArray]:
-    """So many samples of a recording, at a pitch up to `octaves` (seldom `wide`) from its own.
-
-    What is too short is followed by more of its group after a pause, or, one time in two or where
-    `fill` is off, stands alone somewhere in the silence.
-    """
-    span = wide if rng.random() < 0.2 else octaves
-    speed = 2 ** rng.uniform(-span, span) if rng.random() < 0.5 else 1.0
-    wanted = max(1, round(length * speed / _GRID)) * _GRID
-    degraded = rng.random() < 0.3
-    one, *more = bank.draw_group(rng, 9)
-    out = np.zeros(wanted, np.float32)
-    piece = _cut(one, wanted, rng, degraded=degraded)
-    short = piece.size < wanted
-    alone = not fill or rng.random() < 0.5
-    start = int(rng.integers(0, wanted - piece.size + 1)) if short and alone else 0
-    out[start : start + piece.size] = piece
-    end = piece.size
-    while short and not alone and more and end < wanted:
-        end += int(rng.uniform(0.02, 0.4) * SAMPLE_RATE_HZ)
-        if end < wanted:
-            piece = _cut(more.pop(), wanted - end, rng, degraded=degraded)
-            out[end : end + piece.size] = piece
-            end += piece.size
-    samples = effects.resample(out, length)
-    return samples, frame_levels_db(samples) > one.gate_db
-
-
-def _cut(recording: Recording, wanted: int, rng: np.random.Generator, *, degraded: bool) -> Float32Array:
-    pcm = recording.degraded if degraded else recording.pcm
-    size = min(wanted, pcm.size)
-    threshold = 10 ** (recording.gate_db / 20) * 32768
-    piece = pcm[:size]
-    for _ in range(4):  # prefer a stretch that is not mostly a pause
-        start = int(rng.integers(0, pcm.size - size + 1))
-        piece = pcm[start : start + size]
-        if np.mean(np.abs(piece[::37]) > 0.5 * threshold) > 0.25:
-            break
-    return pcm_to_float(piece)
-
-
-def _note_sequence(notes: Bank, length: int, rng: np.random.Generator) -> tuple[Float32Array, BoolArray]:
-    """A phrase out of a few single notes of one instrument, repeated, overlapping, in chords."""
-    chosen = notes.draw_group(rng, int(rng.integers(2, 6)))
-    out = np.zeros(length + 1, np.float32)
-    beat = int(rng.uniform(0.1, 0.5) * SAMPLE_RATE_HZ)
-    place = 0
-    while place < length:
-        for _ in range(int(rng.choice([1, 1, 1, 2, 3]))):
-            one = chosen[int(rng.integers(len(chosen)))]
-            cut = int(rng.integers(beat // 2, 4 * beat))
-            piece = pcm_to_float(one.pcm[: min(cut, length - place)])
-            peak = float(np.abs(piece).max()) if piece.size else 0.0
-            if peak > 0:
-                fade = min(400, piece.size)
-                piece[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
-                out[place : place + piece.size] += piece * np.float32(rng.uniform(0.3, 1) * 0.3 / peak)
-        place += beat * int(rng.choice([1, 1, 2]))
-    samples = out[:length]
-    return samples, frame_levels_db(samples) > -55.0
-
-
-def _treated(kind: str, sound: tuple[Float32Array, BoolArray], rng: np.random.Generator) -> Layer:
-    """A layer through a random studio, room and equaliser; the same odds for every kind."""
-    samples, active = sound
-    if rng.random() < 0.14:
-        samples = effects.random_effect(samples, rng)
-    room, equaliser = rng.random() < 0.25, rng.random() < 0.45
-    if room or equaliser:
-        samples = effects.colour(samples, rng, room=room, equaliser=equaliser)
-    return Layer(kind, samples, active)
+    return max(6, int(seconds * 20)) * GRID
 
 
 def _finish(samples: Float32Array, rng: np.random.Generator) -> Float32Array:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from catalog_tagger.training.layers import Banks
 from catalog_tagger.training.metrics import f_measure
-from catalog_tagger.training.scenes import Banks, Scene, compose
+from catalog_tagger.training.scenes import Scene, compose
 
 RATIOS_DB: Final = (-15, -10, -5, 0, 5, 10, 15)
 

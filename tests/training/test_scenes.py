@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from toy_collection import babble, melody
 
 from catalog_tagger.training.bank import Bank, Recording, gate_level_db
+from catalog_tagger.training.layers import GRID, LayerPool
 from catalog_tagger.training.scenes import (
     ABSENT_S,
     MUSIC,
@@ -17,6 +18,7 @@ from catalog_tagger.training.scenes import (
     UNKNOWN,
     Banks,
     Layer,
+    SceneSeries,
     compose,
     labels,
     presence,
@@ -24,8 +26,9 @@ from catalog_tagger.training.scenes import (
 
 
 def _layer(kind: str, start_s: float, end_s: float, *, gain: float = 0.1, length_s: float = 5.0) -> Layer:
+    start, end = int(start_s * 16_000), int(end_s * 16_000)
     samples = np.zeros(int(length_s * 16_000), np.float32)
-    samples[int(start_s * 16_000) : int(end_s * 16_000)] = gain
+    samples[start:end] = gain * np.random.default_rng(len(kind)).standard_normal(end - start)
     active = np.zeros(int(length_s * 100), bool)
     active[int(start_s * 100) : int(end_s * 100)] = True
     return Layer(kind, samples, active)
@@ -69,8 +72,14 @@ def test_presence_is_certain_or_weightless(audible_s: float, needed_s: float) ->
         ([_layer(SPEECH, 0, 2), _layer(MUSIC, 2, 5)], (1, 1), (1, 1)),
         ([_layer(SPEECH, 0, 0.2), _layer(MUSIC, 0.2, 5)], (0, 1), (0, 1)),  # a word's beginning: open
         ([_layer(SPEECH, 0, 4.5), _layer(MUSIC, 4.5, 5)], (1, 0), (1, 0)),  # half a second of music: open
-        ([_layer(SPEECH, 0, 5, gain=0.1), _layer(MUSIC, 0, 5, gain=0.1 * 10 ** (-15 / 20))], (1, 1), (1, 1)),
-        ([_layer(SPEECH, 0, 5, gain=0.1), _layer(MUSIC, 0, 5, gain=0.1 * 10 ** (-30 / 20))], (1, 0), (1, 1)),
+        ([_layer(SPEECH, 0, 5, gain=0.1), _layer(MUSIC, 0, 5, gain=0.08)], (1, 1), (1, 1)),
+        ([_layer(SPEECH, 0, 5, gain=0.1), _layer(MUSIC, 0, 5, gain=0.1 * 10 ** (-40 / 20))], (1, 0), (1, 1)),  # masked
+        ([_layer(SPEECH, 0, 5, gain=0.1), _layer(MUSIC, 1, 5, gain=0.001), _layer(NEITHER, 0, 5)], (1, 0), (1, 1)),
+        (
+            [_layer(SPEECH, 0, 4.5, gain=0.1), _layer(MUSIC, 0, 5, gain=0.1 * 10 ** (-40 / 20))],
+            (1, 0),
+            (1, 0),
+        ),  # in a gap
         ([_layer(SPEECH, 0, 0.3, length_s=0.3)], (1, 0), (1, 1)),  # short, and whole
     ],
 )
@@ -93,6 +102,39 @@ def test_scenes_are_five_seconds_of_16_bits(banks: Banks, seed: int) -> None:
     assert np.array_equal(steps, np.rint(steps))
     assert set(scene.target) <= {0.0, 1.0}
     assert set(scene.weight) <= {0.0, 1.0}
+
+
+def test_a_quiet_layer_is_heard_in_bands_that_the_loud_one_leaves_free() -> None:
+    time_s = np.arange(80_000) / 16_000
+    low, high = (
+        sum(np.sin(2 * np.pi * hertz * time_s) for hertz in group)
+        for group in ((200.0, 350.0), (1900.0, 2500.0, 3400.0))
+    )
+    everywhere = np.ones(500, bool)
+    loud = Layer(MUSIC, (0.1 * low).astype(np.float32), everywhere)
+    quiet = Layer(SPEECH, (0.1 * 10 ** (-25 / 20) * high).astype(np.float32), everywhere)
+    covered = Layer(SPEECH, (0.1 * 10 ** (-25 / 20) * low).astype(np.float32), everywhere)
+    assert labels([loud, quiet]) == ((1.0, 1.0), (1.0, 1.0))
+    assert labels([loud, covered]) == ((0.0, 1.0), (1.0, 1.0))
+
+
+def test_batches_depend_on_the_seed_and_their_number_alone(banks: Banks) -> None:
+    in_order = SceneSeries(banks, seed=1, batch_size=4)
+    first = [in_order.scenes(index) for index in (0, 1, 8)]
+    again = SceneSeries(banks, seed=1, batch_size=4).scenes(1)
+    assert all(np.array_equal(one.samples, other.samples) for one, other in zip(first[1], again, strict=True))
+    other_seed = SceneSeries(banks, seed=2, batch_size=4).scenes(1)
+    assert not all(np.array_equal(one.samples, other.samples) for one, other in zip(first[1], other_seed, strict=True))
+
+
+def test_windows_of_a_pool_keep_samples_and_frames_together(banks: Banks) -> None:
+    pool = LayerPool(banks, seed=(3,), sizes={SPEECH: 4})
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        layer = pool.layer(SPEECH, 8 * GRID, rng)
+        assert layer.samples.size == 8 * GRID
+        assert layer.active.size == 40
+    assert pool.layer(MUSIC, 8 * GRID, rng).samples.size == 8 * GRID  # not in the pool: made anew
 
 
 def test_same_seed_same_scene(banks: Banks) -> None:

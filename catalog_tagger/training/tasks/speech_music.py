@@ -16,10 +16,11 @@ from catalog_tagger.training.card import DEFINITIONS, sources
 from catalog_tagger.training.config import Strict
 from catalog_tagger.training.evaluate import report
 from catalog_tagger.training.evaluate import score as score_clips
+from catalog_tagger.training.layers import Banks
 from catalog_tagger.training.losses import MULTI_LABEL, Loss
 from catalog_tagger.training.measure import measure, select
 from catalog_tagger.training.prepare import Material, prepare
-from catalog_tagger.training.scenes import LABELS, RECIPES, Banks, Scene, compose
+from catalog_tagger.training.scenes import LABELS, RECIPES, Scene, SceneSeries, compose
 from catalog_tagger.training.stress import speech_over_music
 from catalog_tagger.training.tasks import NoOptions, Score, Setting
 
@@ -51,20 +52,15 @@ class SceneBatches(Dataset[Batch]):
         batches: int,
         batch_size: int,
     ) -> None:
-        self.banks = banks
-        self.shares = shares
+        self.series = SceneSeries(banks, seed=seed, batch_size=batch_size, shares=shares)
         self.frontend = frontend
-        self.seed = seed
         self.batches = batches
-        self.batch_size = batch_size
 
     def __len__(self) -> int:
         return self.batches
 
     def __getitem__(self, index: int) -> Batch:
-        rng = np.random.default_rng([self.seed, index])
-        scenes = [compose(self.banks, rng, shares=self.shares) for _ in range(self.batch_size)]
-        return as_batch(scenes, self.frontend)
+        return as_batch(self.series.scenes(index), self.frontend)
 
 
 class SpeechMusic:
