@@ -4,10 +4,12 @@ Tests that use the Ray of their own process carry the mark ``xdist_group("ray")`
 one after the other; those that start jobs in processes of their own, and take long, ``xdist_group("ray_commands")``.
 """
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,35 +54,58 @@ def data_folder() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny untrained bundle: what it hears means nothing, but differs from track to track, the same every time."""
-    architecture = {"name": "residual_cnn", "n_labels": 2, "channels": [4, 4, 8, 8], "hidden": 8}
+@functools.cache
+def some_sounds() -> torch.Tensor:
+    """24 segments: noise of several colours and levels, then a tone that glides."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = build_model(architecture)
         noise = torch.cumsum(torch.randn(16, SEGMENT_SAMPLES), dim=1) * torch.linspace(0.01, 1, 16)[:, None]
-    frontend = build_frontend({"name": "cqt"})
-    signals = torch.cat([noise / 1000, torch.from_numpy(glide(40.0, rate_hz=16000)).float().reshape(8, -1)])
+    return torch.cat([noise / 1000, torch.from_numpy(glide(40.0, rate_hz=16000)).float().reshape(8, -1)])
+
+
+def put_untrained(folder: Path, *, labels: list[str], seed: int = 0, **values: Any) -> str:
+    """A tiny untrained bundle: what it hears means nothing, but differs from track to track, the same every time."""
+    spec = values.pop("frontend", {"name": "cqt"})
+    architecture = {"name": "residual_cnn", "n_labels": len(labels), "channels": [4, 4, 8, 8], "hidden": 8}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build_model(architecture)
     with torch.no_grad():
-        features = frontend(signals)
+        features = build_frontend(spec)(some_sounds())
         model.train()
         for _ in range(30):  # its normalisation needs to have met some sound
             model(features)
         logits = model.eval()(features)
     scale, middle = 2.0 / logits.std(dim=0), logits[16:].mean(dim=0)
-    folder = tmp_path_factory.mktemp("bundles") / "untrained"
     save_bundle(
         folder,
-        name="untrained",
-        labels=["music", "speech"],  # not in the order of the tables: columns go by label
+        name=folder.name,
+        labels=labels,
         architecture=architecture,
-        frontend={"name": "cqt"},
+        frontend=spec,
         model=model,
         calibration=Calibration(scale=tuple(scale.tolist()), offset=tuple((-scale * middle).tolist())),
         card={},
+        **values,
     )
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One that answers for speech and music."""
+    # not in the order of the tables: columns go by label
+    return put_untrained(tmp_path_factory.mktemp("bundles") / "untrained", labels=["music", "speech"])
+
+
+@pytest.fixture(scope="session")
+def bundles(bundle: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
+    """One of each task: speech and music, voices, tags."""
+    folder = tmp_path_factory.mktemp("more_bundles")
+    voices = put_untrained(
+        folder / "voices", labels=["voice", "female"], seed=1, task="voice_gender", decision={"abstain_below": 0.55}
+    )
+    return bundle, voices, put_untrained(folder / "tagger", labels=["dog", "flute", "rain"], seed=2, task="tags")
 
 
 def write_catalogue(folder: Path) -> Path:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 1000
 _LINE_EVERY_S = 10.0
+_MOST_HEARD = 6
+_NO_NEWS = ("speech", "music", "unknown")
 _FIRST_QUESTION = "select content_type, count(*) from tracks group by 1"
 _PIPE_WIDTH = 1000  # nothing is cut where no terminal sets a width
 
@@ -195,6 +197,20 @@ def removed_line(removed: int, ids: Sequence[str]) -> str:
     return f"{removed:,} {noun} no longer in the source{names}; their rows stay"
 
 
+def heard_line(heard: Mapping[str, Mapping[str, int]]) -> str:
+    """What a run heard, in how many tracks; empty where it heard nothing."""
+    told = []
+    for column, name in (("content_type", ""), ("voice_gender", "voices: "), ("tags", "tags: ")):
+        counts = heard.get(column, {})
+        # what content_type says already, and that nobody speaks, are no news
+        shown = {what: count for what, count in counts.items() if column == "content_type" or what not in _NO_NEWS}
+        named = [f"{count:,} {what}" for what, count in list(shown.items())[:_MOST_HEARD]]
+        more = len(shown) - len(named)
+        if named:
+            told.append(name + ", ".join(named) + (f" and {more} more" if more else ""))
+    return f"heard {'; '.join(told)}" if told else ""
+
+
 def show_nothing_to_retry(warehouse: str, *, as_json: bool) -> None:
     """The answer where no track is quarantined."""
     if as_json:
@@ -223,6 +239,7 @@ def show_run(result: RunResult, *, as_json: bool) -> None:
                 "audio_s": run.audio_s if run else 0.0,
                 "wall_s": run.wall_s if run else 0.0,
                 "bundles": run.bundles if run else [],
+                "heard": run.heard if run else {},
                 "finished": result.finished,
                 "unfinished_runs": list(result.unfinished_runs),
             }
@@ -239,6 +256,9 @@ def show_run(result: RunResult, *, as_json: bool) -> None:
             f"{run.tagged:,} of {run.tracks:,} tracks tagged: {run.audio_s / 3600:.2f} h of audio "
             f"in {clock(run.wall_s)}, {rate:,.0f}x real time, {run.segments:,} segments"
         )
+        heard = heard_line(run.heard)
+        if heard:
+            console.print(heard)
         if result.up_to_date:
             console.print(f"{result.up_to_date:,} tracks were up to date and left alone")
         if run.quarantined:

@@ -69,6 +69,8 @@ class ShardSummary:
     """From taking the shard up to having its rows."""
     size_bytes: int = 0
     """Encoded audio of its tracks."""
+    heard: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Column of ``tracks`` -> what was heard -> tracks; a tag counts where it is expected in half of the track."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +123,8 @@ class RunManifest:
     removed: int = 0
     """Tracks that an earlier run of the same source had and this one no longer lists."""
     sessions: list[Session] = field(default_factory=list)
+    heard: dict[str, dict[str, int]] = field(default_factory=dict)
+    """As in `ShardSummary`, of all tracks."""
 
     def to_json(self) -> bytes:
         """The file's bytes."""

@@ -2,6 +2,10 @@
 
 A table is the Parquet files ``<warehouse>/<table>/run_id=<run>/<shard>.parquet``. Comments are stored
 as field metadata ``comment`` inside each file's Arrow schema. Columns are only ever added, at the end.
+
+What a bundle would have said is null where the run left it out (`tagging.bundle_set`): ``content_type``,
+both fractions, ``p_speech`` and ``p_music`` come from a bundle of task speech_music, voices from
+voice_gender, tags and the embedding from those of task tags.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ import pyarrow as pa
 def _field(name: str, kind: pa.DataType, comment: str, *, nullable: bool = True) -> pa.Field:
     return pa.field(name, kind, nullable=nullable, metadata={"comment": comment})
 
+
+TAG_LIST: Final = pa.list_(pa.struct([pa.field("tag", pa.string()), pa.field("score", pa.float32())]))
 
 TRACKS: Final = pa.schema(
     [
@@ -41,6 +47,24 @@ TRACKS: Final = pa.schema(
             pa.int32(),
             "runs in which this audio was quarantined, this one included; null when tagged; a lost node is no attempt",
         ),
+        _field("voice_gender", pa.string(), "female, male, mixed, or unknown: unsure, or nobody speaks"),
+        _field(
+            "voice_gender_confidence",
+            pa.float32(),
+            "probability of voice_gender; of unknown: that nobody speaks, or that a guess would be wrong",
+        ),
+        _field(
+            "tags",
+            TAG_LIST,
+            "what else is heard, the most first; score is the mean probability over the segments, the share of the "
+            "track that the tag is expected in; those below 0.01 are left out",
+        ),
+        _field(
+            "embedding",
+            pa.list_(pa.float32()),
+            "mean over the segments of what the first bundle of tags that has one (by name, of `bundles`) makes of "
+            "the sound, to compare tracks by; rows of the same bundles alone compare; 11 significant bits",
+        ),
     ],
     metadata={"comment": "one row per planned track"},
 )
@@ -51,8 +75,15 @@ SEGMENTS: Final = pa.schema(
         _field("run_id", pa.string(), "the run that wrote this row", nullable=False),
         _field("start_s", pa.float64(), "start of the segment in the track, a multiple of 5 s", nullable=False),
         _field("end_s", pa.float64(), "end of its audio; less than start_s + 5 in a last, padded one", nullable=False),
-        _field("p_speech", pa.float32(), "calibrated probability that speech is present", nullable=False),
-        _field("p_music", pa.float32(), "calibrated probability that music is present", nullable=False),
+        _field("p_speech", pa.float32(), "calibrated probability that speech is present"),
+        _field("p_music", pa.float32(), "calibrated probability that music is present"),
+        _field("p_female", pa.float32(), "calibrated probability that the voice is female; null where none is heard"),
+        _field(
+            "tags",
+            TAG_LIST,
+            "at most the 8 likeliest of its tags, likeliest first; score is the probability in steps of 0.01, from 0.1 "
+            "on: MEASURED",
+        ),
     ],
     metadata={"comment": "one row per 5 s of a tagged track"},
 )

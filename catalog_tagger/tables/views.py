@@ -7,6 +7,8 @@ Views:
   ``committed_at`` says, then by ``tagged_at``, then ``run_id``. ``tagged_at`` is the clock of the node that
   made the row, and one clock that is hours ahead must not outlast the runs that follow;
 - ``segments``: the rows that belong to those;
+- ``track_tags``, ``segment_tags``: their tags, one row each: ``track_id, tag, score`` and ``track_id, start_s,
+  end_s, tag, score``;
 - ``runs``: one row per committed run.
 
 Only files listed in a run's ``manifest.json`` are read, so a run in progress is invisible.
@@ -36,6 +38,14 @@ CURRENT_TRACKS_SQL: Final = (
 )
 CURRENT_SEGMENTS_SQL: Final = "SELECT s.* FROM segments_history s SEMI JOIN tracks t USING (track_id, run_id)"
 CURRENT_SQL: Final = {"tracks": CURRENT_TRACKS_SQL, "segments": CURRENT_SEGMENTS_SQL}
+#: table -> (view of its tags, statement)
+_TAGS_SQL: Final = {
+    "tracks": ("track_tags", "SELECT track_id, t.tag, t.score FROM tracks, unnest(tags) AS each(t)"),
+    "segments": (
+        "segment_tags",
+        "SELECT track_id, start_s, end_s, t.tag, t.score FROM segments, unnest(tags) AS each(t)",
+    ),
+}
 
 _FETCHERS: Final = 16
 
@@ -98,6 +108,9 @@ def connect(
             reason = str(error).splitlines()[0]
             raise StorageError(f"{warehouse.uri}: a committed file cannot be read ({reason}); restore it") from error
         connection.execute(f"CREATE VIEW {table} AS {CURRENT_SQL[table]}")
+        if columns is None:
+            view, statement = _TAGS_SQL[table]
+            connection.execute(f"CREATE VIEW {view} AS {statement}")
     return connection
 
 

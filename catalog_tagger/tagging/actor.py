@@ -71,8 +71,8 @@ class ShardTagger:
         device = {"auto": None, "cpu": "cpu", "gpu": "cuda"}[job.device]
         self.scorer = Scorer(job.bundles, device=device, batch_segments=job.batch_segments)
         self.warehouse = Store(job.warehouse)
-        if tuple(self.scorer.bundle_ids) != job.bundle_ids:
-            mine, drivers = ", ".join(self.scorer.bundle_ids), ", ".join(job.bundle_ids)
+        if tuple(self.scorer.bundles.ids) != job.bundle_ids:
+            mine, drivers = ", ".join(self.scorer.bundles.ids), ", ".join(job.bundle_ids)
             raise RunError(f"a node has {mine}, the driver {drivers}; install the same version on all nodes")
         self.reporter = Reporter(board=board)
         self.health = StoreHealth()
@@ -100,7 +100,7 @@ class ShardTagger:
                 first=int(given["first"]),
                 count=int(given["count"]),
             )
-            built = PieceRows(run_id=self.job.run_id, bundle_ids=self.scorer.bundle_ids)
+            built = PieceRows(run_id=self.job.run_id, bundles=self.scorer.bundles)
             if given["give_up"]:
                 for track in tracks:
                     built.quarantine(track, AudioError("tagger_crashed", str(given["reason"])))
@@ -165,7 +165,7 @@ class ShardTagger:
         scores = self.scorer.score(np.concatenate([*(segments for _, segments in taken), silence]))
         at = 0
         for track, segments in taken:
-            track.scores.append(scores[at : at + len(segments)])
+            track.heard.add(scores.part(at, at + len(segments)))
             at += len(segments)
             track.unscored -= len(segments)
             if track.ended and track.unscored == 0:

@@ -31,6 +31,12 @@ def new_run_id() -> str:
     return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
+def _shipped() -> tuple[str, ...]:
+    from catalog_tagger.models.bundle import shipped_bundles  # with torch, which a refused file needs not wait for
+
+    return shipped_bundles()
+
+
 class TagConfig(BaseModel):
     """One tagging job; only `source` and `warehouse` are needed."""
 
@@ -39,7 +45,11 @@ class TagConfig(BaseModel):
     source: str = Field(min_length=1, description="folder, s3:// prefix, manifest (.csv, .parquet) or tar files")
     warehouse: str = Field(min_length=1, description="folder or s3:// prefix of the tables")
     run_id: str = Field(default_factory=new_run_id, description="name of the run; the same name resumes it")
-    bundles: tuple[str, ...] = Field(default=("speech_music",), min_length=1, description="bundles to run, by name")
+    bundles: tuple[str, ...] = Field(
+        default_factory=_shipped,
+        min_length=1,
+        description="bundles to run, by name or folder; by default all that ship",
+    )
     shard_tracks: int = Field(default=4000, ge=1, description="most tracks of a work shard")
     shard_bytes: int = Field(default=2**30, ge=1, description="most bytes of encoded audio of a work shard")
     roots: tuple[str, ...] = Field(

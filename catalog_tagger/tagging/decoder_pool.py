@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import ray
 import ray.exceptions
 
@@ -33,6 +32,7 @@ from catalog_tagger.resampling import Pcm
 from catalog_tagger.tagging.decoding import Started, decode_task
 from catalog_tagger.tagging.encoded import Encoded
 from catalog_tagger.tagging.fetching import StoreHealth
+from catalog_tagger.tagging.heard import Heard
 
 #: times that a track may kill its decoder; one kill may be another program's doing
 _MOST_CRASHES: Final = 3
@@ -61,7 +61,7 @@ class Track:
     row: dict[str, Any]
     info: StreamInfo | None = None
     n_samples: int = 0
-    scores: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    heard: Heard = field(default_factory=Heard)
     unscored: int = 0
     """Segments that wait for the models."""
     ended: bool = False

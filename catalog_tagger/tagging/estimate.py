@@ -27,10 +27,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from catalog_tagger.models.bundle import load_bundle
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import RunManifest, Session, committed_runs, read_manifest
 from catalog_tagger.tables.views import connect
+from catalog_tagger.tagging.bundle_set import load_bundles
 from catalog_tagger.tagging.changes import REMOVED, select_changed
 from catalog_tagger.tagging.config import TagConfig
 from catalog_tagger.tagging.job import left_behind
@@ -38,7 +38,6 @@ from catalog_tagger.tagging.pieces import Piece
 from catalog_tagger.tagging.plan import PLAN, make_plan, plan_shards, read_plan
 from catalog_tagger.tagging.runs import read_begun
 from catalog_tagger.tagging.sources import list_tracks
-from catalog_tagger.tagging.tagger import presence_bundle
 
 #: seconds of audio per second and core of the whole job, two cores of an AMD EPYC without a GPU
 DEFAULT_RATE: Final = 315.0
@@ -140,9 +139,7 @@ def plan_only(
         As the job itself would refuse the source, the bundles, the warehouse.
     """
     warehouse = Store(config.warehouse)
-    bundles = [load_bundle(name) for name in config.bundles]
-    presence_bundle(bundles)
-    bundle_ids = [bundle.identity for bundle in bundles]
+    bundle_ids = load_bundles(config.bundles).ids
     rates = measured_rates(warehouse)
     estimate = partial(_estimated, config, warehouse.uri, rates, nodes=nodes or rates.nodes, cpus=cpus or rates.cpus)
     named = "run_id" in config.model_fields_set

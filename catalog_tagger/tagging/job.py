@@ -25,7 +25,6 @@ import pyarrow.parquet as pq
 
 from catalog_tagger._version import __version__
 from catalog_tagger.errors import EXIT_OK, EXIT_QUARANTINED, RunError, StorageError, UsageError
-from catalog_tagger.models.bundle import load_bundle
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import (
     FileEntry,
@@ -39,13 +38,13 @@ from catalog_tagger.tables.commit import (
     unfinished_runs,
 )
 from catalog_tagger.tables.lease import HeldLease, Lease, hold, read_leases, require_free
+from catalog_tagger.tagging.bundle_set import load_bundles
 from catalog_tagger.tagging.changes import Selection, select_changed
 from catalog_tagger.tagging.config import TagConfig
 from catalog_tagger.tagging.pieces import pieces_left
 from catalog_tagger.tagging.plan import make_plan, plan_shards, read_plan_shards, write_plan
 from catalog_tagger.tagging.progress import Progress
 from catalog_tagger.tagging.sources import list_tracks
-from catalog_tagger.tagging.tagger import presence_bundle
 
 _PACKAGES: Final = ("ray", "torch", "torchaudio", "pyarrow", "numpy", "av", "s3fs")
 
@@ -119,9 +118,7 @@ def run_tag_job(config: TagConfig, *, on_progress: Callable[[Progress], None] | 
         committed = read_manifest(warehouse, config.run_id)
         if committed is not None:
             return _already(warehouse, committed)
-    bundles = [load_bundle(name) for name in config.bundles]
-    presence_bundle(bundles)
-    bundle_ids = [bundle.identity for bundle in bundles]
+    bundle_ids = load_bundles(config.bundles).ids
     left = None if "run_id" in config.model_fields_set else left_behind(warehouse, config.source, bundle_ids)
     if left is None:
         return _run(warehouse, config, bundle_ids, on_progress)
@@ -340,8 +337,11 @@ def _manifest(
         )
     price = plan.cost_per_hour if config.cost_per_hour is None else config.cost_per_hour
     codes: Counter[str] = Counter()
+    heard: dict[str, Counter[str]] = {}
     for summary in summaries:
         codes.update(summary.quarantined_by_code)
+        for column, counts in summary.heard.items():
+            heard.setdefault(column, Counter()).update(counts)
     return RunManifest(
         run_id=config.run_id,
         started_at=plan.started_at,
@@ -363,6 +363,7 @@ def _manifest(
         size_bytes=plan.size_bytes,
         removed=plan.removed,
         sessions=[lease.session for lease in leases],
+        heard={column: dict(counter.most_common()) for column, counter in heard.items()},
     )
 
 

@@ -6,16 +6,20 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 
 from catalog_tagger.errors import AudioError
 from catalog_tagger.tables.commit import ShardSummary
-from catalog_tagger.tables.schemas import TABLES
+from catalog_tagger.tables.schemas import TABLES, TAG_LIST
+from catalog_tagger.tagging.bundle_set import BundleSet
 from catalog_tagger.tagging.decoder_pool import Track
-from catalog_tagger.tagging.tagger import TrackResult, make_result
+from catalog_tagger.tagging.heard import TrackResult
+from catalog_tagger.tagging.tags import segment_tags
+
+#: share of a track in which a tag is expected for the track to count as one of it
+_MUCH: Final = 0.5
 
 
 @dataclass(kw_only=True)
@@ -23,7 +27,7 @@ class PieceRows:
     """Rows of every table, by track in the order they ended."""
 
     run_id: str
-    bundle_ids: list[str]
+    bundles: BundleSet
     tracks: list[dict[str, Any]] = field(default_factory=list)
     segments: list[pa.Table] = field(default_factory=list)
     begun_at: float = field(default_factory=time.monotonic)
@@ -38,8 +42,8 @@ class PieceRows:
             error = track.error or AudioError("no_samples", "the decoder gave nothing")
             row |= _quarantined(track.row, error)
         else:
-            result = make_result(track.info, track.n_samples, np.concatenate(track.scores))
-            row |= {"duration_s": result.duration_s, "scanned_s": result.scanned_s, **asdict(result.verdict)}
+            result = track.heard.result(track.info, track.n_samples, self.bundles)
+            row |= self._heard(result)
             self.segments.append(self._segment_rows(track.row["track_id"], result))
         self.tracks.append(row)
 
@@ -55,8 +59,20 @@ class PieceRows:
             "uri": planned["uri"],
             "audio_etag": planned["etag"],
             "size_bytes": planned["size_bytes"],
-            "bundles": self.bundle_ids,
+            "bundles": self.bundles.ids,
             "tagged_at": datetime.now(timezone.utc),
+        }
+
+    def _heard(self, result: TrackResult) -> dict[str, Any]:
+        tags = [{"tag": tag, "score": score} for tag, score in result.tags.items()] if self.bundles.taggers else None
+        return {
+            "duration_s": result.duration_s,
+            "scanned_s": result.scanned_s,
+            **({} if result.verdict is None else asdict(result.verdict)),
+            "voice_gender": result.voice_gender,
+            "voice_gender_confidence": result.voice_gender_confidence,
+            "tags": tags,
+            "embedding": result.embedding,
         }
 
     def _segment_rows(self, track_id: str, result: TrackResult) -> pa.Table:
@@ -66,9 +82,12 @@ class PieceRows:
             "run_id": pa.repeat(self.run_id, count),
             "start_s": pa.array(result.start_s),
             "end_s": pa.array(result.end_s),
-            "p_speech": pa.array(result.p_speech),
-            "p_music": pa.array(result.p_music),
         }
+        for name in ("p_speech", "p_music", "p_female"):
+            p = getattr(result, name)
+            columns[name] = pa.nulls(count, pa.float32()) if p is None else pa.array(p, from_pandas=True)
+        tags = result.scores.tags
+        columns["tags"] = pa.nulls(count, TAG_LIST) if tags is None else segment_tags(tags, self.bundles.tags)
         return pa.table(columns, schema=TABLES["segments"])
 
     def tables(self) -> dict[str, pa.Table]:
@@ -94,7 +113,18 @@ class PieceRows:
             worker=worker,
             size_bytes=sum(row["size_bytes"] or 0 for row in self.tracks),
             wall_s=round(time.monotonic() - self.begun_at, 3),
+            heard=self._counts(),
         )
+
+    def _counts(self) -> dict[str, dict[str, int]]:
+        """What was heard, in how many tracks."""
+        told = {"content_type": self.bundles.presence, "voice_gender": self.bundles.voices}
+        tagged = [row for row in self.tracks if row["status"] == "tagged"]
+        counts = {name: Counter(row[name] for row in tagged) for name, bundle in told.items() if bundle is not None}
+        if self.bundles.taggers:
+            tags = (entry["tag"] for row in tagged for entry in row["tags"] if entry["score"] >= _MUCH)
+            counts["tags"] = Counter(tags)
+        return {name: dict(counter.most_common()) for name, counter in counts.items()}
 
 
 def _quarantined(planned: dict[str, Any], error: AudioError) -> dict[str, Any]:

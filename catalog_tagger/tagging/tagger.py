@@ -7,47 +7,22 @@ thousand nodes give the same numbers. `Tagger` adds decoding for one track at a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from catalog_tagger.audio import (
-    BLOCK_S,
-    SAMPLE_RATE_HZ,
-    SEGMENT_S,
-    AudioSource,
-    AudioStream,
-    StreamInfo,
-    cut_segments,
-)
+from catalog_tagger.audio import BLOCK_S, SEGMENT_SAMPLES, AudioSource, AudioStream, cut_segments
 from catalog_tagger.errors import UsageError
-from catalog_tagger.models.bundle import Bundle, load_bundle
+from catalog_tagger.models.bundle import SPEECH_MUSIC, TASKS, VOICE_GENDER, Bundle
 from catalog_tagger.resampling import Pcm
-from catalog_tagger.tagging.content import Verdict, judge
+from catalog_tagger.tagging.bundle_set import BundleSet, load_bundles
+from catalog_tagger.tagging.heard import Floats, Heard, Scores, TrackResult, join
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["Scorer", "Tagger", "TrackResult"]
 
-#: the bundle whose outputs fill p_speech and p_music
-PRESENCE_LABELS: Final = ("speech", "music")
-
-
-def presence_bundle(bundles: Sequence[Bundle]) -> Bundle:
-    """The one bundle that fills the tables.
-
-    Raises
-    ------
-    UsageError
-        More than one bundle, or one without the labels speech and music: rows must name no model that
-        did not listen.
-    """
-    if len(bundles) != 1 or not set(PRESENCE_LABELS) <= set(bundles[0].labels):
-        names = ", ".join(f"{bundle.name} ({', '.join(bundle.labels)})" for bundle in bundles)
-        raise UsageError(f"bundles {names}: give exactly one, with the labels speech and music")
-    return bundles[0]
+_SILENCE: Final = np.zeros((1, SEGMENT_SAMPLES), np.int16)
 
 
 class Scorer:
@@ -56,7 +31,7 @@ class Scorer:
     Parameters
     ----------
     bundles
-        Names of shipped bundles, or folders.
+        Names of shipped bundles, or folders; by default all that ship.
     device
         A torch device; by default CUDA where there is one.
     batch_segments
@@ -65,12 +40,12 @@ class Scorer:
     Raises
     ------
     UsageError
-        A bundle is missing or altered, or none of them tells speech and music.
+        A bundle is missing or altered, none is given, or two would fill the same column.
     """
 
     def __init__(
         self,
-        bundles: Sequence[str] = ("speech_music",),
+        bundles: Sequence[str] | None = None,
         *,
         device: str | None = None,
         batch_segments: int | None = None,
@@ -79,96 +54,74 @@ class Scorer:
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise UsageError("device gpu: this process sees no CUDA device; use auto or cpu, or mend the driver")
         self.batch_segments = batch_segments or (256 if self.device.type == "cuda" else 32)
-        self.bundles: list[Bundle] = [load_bundle(name).to(self.device) for name in bundles]
-        self._presence = presence_bundle(self.bundles)
-        self._columns = [self._presence.labels.index(label) for label in PRESENCE_LABELS]
-
-    @property
-    def bundle_ids(self) -> list[str]:
-        """``name@fingerprint`` of every bundle, as the tables carry it."""
-        return [bundle.identity for bundle in self.bundles]
+        self.bundles: BundleSet = load_bundles(bundles)
+        for bundle in self.bundles.bundles:
+            bundle.to(self.device)
+        self._by_frontend: dict[str, list[Bundle]] = {}
+        for bundle in self.bundles.bundles:
+            self._by_frontend.setdefault(bundle.frontend_key, []).append(bundle)
 
     @torch.inference_mode()
-    def score(self, segments: Pcm) -> npt.NDArray[np.float32]:
-        """Probabilities of speech and of music.
+    def score(self, segments: Pcm) -> Scores:
+        """What all bundles say of segments; each front end runs once, whatever number of bundles share it.
 
         Parameters
         ----------
         segments
             Shape (n, 80000), int16 at 16 kHz.
-
-        Returns
-        -------
-        ndarray
-            Shape (n, 2), float32: columns `PRESENCE_LABELS`.
         """
-        parts = []
-        for start in range(0, len(segments), self.batch_segments):
-            batch = torch.from_numpy(np.ascontiguousarray(segments[start : start + self.batch_segments]))
-            waveform = batch.to(self.device, non_blocking=True).float().mul_(1.0 / 32768.0)
-            features = self._presence.frontend(waveform)
-            parts.append(self._presence.probabilities(features)[:, self._columns].cpu().numpy())
-        return np.concatenate(parts) if parts else np.zeros((0, len(PRESENCE_LABELS)), np.float32)
+        if not len(segments):
+            return self.score(_SILENCE).part(0, 0)
+        size = self.batch_segments
+        return join([self._batch(segments[start : start + size]) for start in range(0, len(segments), size)])
 
-
-@dataclass(frozen=True, kw_only=True)
-class TrackResult:
-    """What `Tagger.tag` heard in one track."""
-
-    info: StreamInfo
-    duration_s: float
-    scanned_s: float
-    verdict: Verdict
-    start_s: npt.NDArray[np.float64]
-    """Shape (segments,)."""
-    end_s: npt.NDArray[np.float64]
-    p_speech: npt.NDArray[np.float32]
-    p_music: npt.NDArray[np.float32]
-
-    @property
-    def content_type(self) -> str:
-        """music, speech, mixed or other."""
-        return self.verdict.content_type
-
-    def segments(self) -> pd.DataFrame:
-        """One row per segment: start_s, end_s, p_speech, p_music."""
-        import pandas as pd
-
-        table: pd.DataFrame = pd.DataFrame(
-            {"start_s": self.start_s, "end_s": self.end_s, "p_speech": self.p_speech, "p_music": self.p_music}
+    def _batch(self, segments: Pcm) -> Scores:
+        batch = torch.from_numpy(np.ascontiguousarray(segments))
+        waveform = batch.to(self.device, non_blocking=True).float().mul_(1.0 / 32768.0)
+        said: dict[str, Tensor] = {}
+        embedding = None
+        for bundles in self._by_frontend.values():
+            features = bundles[0].frontend(waveform)
+            for bundle in bundles:
+                if bundle is self.bundles.embedder:
+                    said[bundle.identity], embedding = bundle.outputs(features)
+                else:
+                    said[bundle.identity] = bundle.probabilities(features)
+        tags = [said[bundle.identity] for bundle in self.bundles.taggers]
+        return Scores(
+            presence=_columns(said, self.bundles.presence, TASKS[SPEECH_MUSIC]),
+            voices=_columns(said, self.bundles.voices, TASKS[VOICE_GENDER]),
+            tags=torch.cat(tags, dim=1).cpu().numpy() if tags else None,
+            embedding=None if embedding is None else embedding.cpu().numpy(),
         )
-        return table
 
 
-def make_result(info: StreamInfo, n_samples: int, scores: npt.NDArray[np.float32]) -> TrackResult:
-    """Put a track together from its length and the scores of its segments, shape (segments, 2)."""
-    start_s = np.arange(len(scores), dtype=np.float64) * SEGMENT_S
-    duration_s = n_samples / SAMPLE_RATE_HZ
-    end_s = np.minimum(start_s + SEGMENT_S, duration_s)
-    seconds = end_s - start_s
-    return TrackResult(
-        info=info,
-        duration_s=duration_s,
-        scanned_s=float(seconds.sum()),
-        verdict=judge(scores[:, 0], scores[:, 1], seconds),
-        start_s=start_s,
-        end_s=end_s,
-        p_speech=scores[:, 0],
-        p_music=scores[:, 1],
-    )
+def _columns(said: dict[str, Tensor], bundle: Bundle | None, labels: Sequence[str]) -> Floats | None:
+    """Probabilities of some of a bundle's labels, whatever its order of them."""
+    if bundle is None:
+        return None
+    columns: Floats = said[bundle.identity][:, [bundle.labels.index(label) for label in labels]].cpu().numpy()
+    return columns
 
 
 class Tagger:
     """Tag single tracks in this process, without Ray.
 
+    Parameters
+    ----------
+    bundles
+        Names of shipped bundles, or folders; by default all that ship.
+    device
+        A torch device; by default CUDA where there is one.
+
     Examples
     --------
     >>> from catalog_tagger import Tagger
     >>> result = Tagger().tag("song.mp3")  # doctest: +SKIP
-    >>> result.content_type, result.segments().head()  # doctest: +SKIP
+    >>> result.content_type, result.tags, result.segments().head()  # doctest: +SKIP
     """
 
-    def __init__(self, bundles: Sequence[str] = ("speech_music",), *, device: str | None = None) -> None:
+    def __init__(self, bundles: Sequence[str] | None = None, *, device: str | None = None) -> None:
         self.scorer = Scorer(bundles, device=device)
 
     def tag(self, source: AudioSource) -> TrackResult:
@@ -184,9 +137,11 @@ class Tagger:
         AudioError
             The track cannot be decoded; `code` says why.
         """
-        n_samples, scores = 0, []
+        n_samples, heard = 0, Heard()
         with AudioStream(source) as stream:
             for block in stream.blocks(block_s=BLOCK_S):
-                scores.append(self.scorer.score(cut_segments(block, continued=n_samples > 0)))
+                segments = cut_segments(block, continued=n_samples > 0)
+                if len(segments):
+                    heard.add(self.scorer.score(segments))
                 n_samples += len(block)
-            return make_result(stream.info, n_samples, np.concatenate(scores))
+            return heard.result(stream.info, n_samples, self.scorer.bundles)

@@ -96,6 +96,7 @@ def tables_of(plan: pa.Table, *, run_id: str, segments: bool) -> dict[str, pa.Ta
         "p_speech": rng.beta(0.05, 0.5, total).astype(np.float32),
         "p_music": rng.beta(0.5, 0.05, total).astype(np.float32),
     }
+    parts |= {field.name: pa.nulls(total, field.type) for field in SEGMENTS if field.name not in parts}
     return {"tracks": tracks, "segments": pa.table(parts).cast(SEGMENTS)}
 
 

@@ -26,6 +26,11 @@ PROMISED = {
         "content_confidence": "float",
         "bundles": "list<element: string>",
         "tagged_at": "timestamp[us, tz=UTC]",
+        "attempts": "int32",
+        "voice_gender": "string",
+        "voice_gender_confidence": "float",
+        "tags": "list<element: struct<tag: string, score: float>>",
+        "embedding": "list<element: float>",
     },
     "segments": {
         "track_id": "string",
@@ -34,6 +39,8 @@ PROMISED = {
         "end_s": "double",
         "p_speech": "float",
         "p_music": "float",
+        "p_female": "float",
+        "tags": "list<element: struct<tag: string, score: float>>",
     },
 }
 

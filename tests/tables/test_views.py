@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -12,6 +15,7 @@ from warehouse import manifest_of, put_run, put_shard, track_row
 from catalog_tagger.errors import StorageError, UsageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import commit_run
+from catalog_tagger.tables.schemas import TAG_LIST
 from catalog_tagger.tables.views import connect, query
 
 
@@ -131,6 +135,47 @@ def test_columns_that_files_of_an_older_version_lack_are_null(store: Store) -> N
     assert rows(store, "SELECT track_id, attempts, typeof(attempts) FROM tracks") == [("x", None, "INTEGER")]
     put_run(store, "b", [track_row("y", run_id="b", minute=1, attempts=2)])
     assert rows(store, "SELECT track_id, attempts FROM tracks ORDER BY 1") == [("x", None), ("y", 2)]
+
+
+def test_a_warehouse_from_before_there_were_tags_is_read_beside_a_new_one(store: Store) -> None:
+    tags = [{"tag": "dog", "score": 0.75}, {"tag": "rain", "score": 0.25}]
+    put_run(store, "a", [track_row("x", run_id="a", minute=1), track_row("y", run_id="a", minute=1)])
+    for path in Path(store.root).glob("*/run_id=a/*.parquet"):
+        table = pq.read_table(path)
+        later = [name for name in table.column_names if name in ("tags", "embedding", "p_female") or "voice" in name]
+        assert len(later) in (2, 4)
+        pq.write_table(table.drop_columns(later), path)
+    asked = "SELECT track_id, voice_gender, voice_gender_confidence, tags, embedding FROM tracks ORDER BY 1"
+    assert rows(store, asked) == [("x", None, None, None, None), ("y", None, None, None, None)]
+    assert rows(store, "SELECT DISTINCT p_female, tags FROM segments") == [(None, None)]
+    assert rows(store, "SELECT * FROM track_tags") == rows(store, "SELECT * FROM segment_tags") == []
+    row = track_row("y", run_id="b", minute=2, voice_gender="female", tags=tags, embedding=[0.5, -1.0])
+    put_run(store, "b", [row])
+    assert rows(store, asked) == [("x", None, None, None, None), ("y", "female", None, tags, [0.5, -1.0])]
+    assert rows(store, "SELECT * FROM track_tags ORDER BY score") == [("y", "rain", 0.25), ("y", "dog", 0.75)]
+
+
+def test_tags_of_segments_stand_in_rows_of_their_own(store: Store) -> None:
+    put_run(store, "a", [track_row("x", run_id="a", minute=1)], segments=2)
+    (path,) = Path(store.root).glob("segments/run_id=a/*.parquet")
+    table = pq.read_table(path)
+    tags = pa.array([[{"tag": "dog", "score": 0.5}, {"tag": "rain", "score": 0.25}], []], TAG_LIST)
+    pq.write_table(table.set_column(table.column_names.index("tags"), table.schema.field("tags"), tags), path)
+    assert rows(store, "SELECT * FROM segment_tags ORDER BY score DESC") == [
+        ("x", 0.0, 5.0, "dog", 0.5),
+        ("x", 0.0, 5.0, "rain", 0.25),
+    ]
+
+
+def test_other_engines_read_lists_and_structs(store: Store) -> None:
+    row = track_row("x", run_id="a", minute=1, tags=[{"tag": "dog", "score": 0.5}], embedding=[0.5, 0.25])
+    put_run(store, "a", [row])
+    (path,) = Path(store.root).glob("tracks/run_id=a/*.parquet")
+    (read,) = pd.read_parquet(path).to_dict("records")
+    assert list(read["embedding"]) == [0.5, 0.25]
+    assert list(read["tags"]) == [{"tag": "dog", "score": 0.5}]
+    sql = f"SELECT embedding, tags[1].tag, list_cosine_similarity(embedding, [1, 0.5]) FROM '{path}'"
+    assert duckdb.sql(sql).fetchall() == [([0.5, 0.25], "dog", pytest.approx(1.0))]
 
 
 def test_tables_that_are_not_asked_for_are_not_opened(store: Store) -> None:

@@ -33,10 +33,12 @@ SCORE_TOLERANCE = 1e-3
 CONFIDENCE_TOLERANCE = 0.02
 
 
-def run(source: Path | str, warehouse: Path | str, bundle: str, *, run_id: str = "r", **values: Any) -> RunResult:
-    """Run the job with the untrained bundle."""
+def run(
+    source: Path | str, warehouse: Path | str, bundles: str | tuple[str, ...], *, run_id: str = "r", **values: Any
+) -> RunResult:
+    """Run the job with untrained bundles."""
     progress = values.pop("on_progress", None)
-    config = make_config(source=str(source), warehouse=str(warehouse), bundles=(bundle,), run_id=run_id, **values)
+    config = make_config(source=str(source), warehouse=str(warehouse), bundles=bundles, run_id=run_id, **values)
     return run_tag_job(config, on_progress=progress)
 
 

@@ -88,7 +88,7 @@ def test_rows_are_what_a_tagger_hears_in_the_same_files(done: Done, catalogue: P
         result = tagger.tag(catalogue / name)
         row = found[name]
         assert (row["codec"], row["channels"]) == (result.info.codec, result.info.channels)
-        assert (row["sample_rate_hz"], row["bundles"]) == (result.info.sample_rate_hz, tagger.scorer.bundle_ids)
+        assert (row["sample_rate_hz"], row["bundles"]) == (result.info.sample_rate_hz, tagger.scorer.bundles.ids)
         assert (row["duration_s"], row["scanned_s"]) == (result.duration_s, result.scanned_s)
         assert row["content_type"] == result.content_type
         assert row["speech_fraction"] == pytest.approx(result.verdict.speech_fraction)

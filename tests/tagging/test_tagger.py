@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from audio_files import glide, wav_bytes
 
 from catalog_tagger import Tagger
 from catalog_tagger.audio import SEGMENT_SAMPLES, cut_segments, read_pcm
 from catalog_tagger.errors import AudioError, UsageError
-from catalog_tagger.models import build_model
-from catalog_tagger.models.bundle import load_bundle, save_bundle
-from catalog_tagger.models.calibration import Calibration
+from catalog_tagger.models.bundle import Bundle, load_bundle
 from catalog_tagger.tagging.content import judge
 from catalog_tagger.tagging.tagger import Scorer
 
@@ -47,8 +46,18 @@ def test_the_result_says_what_was_heard(tagger: Tagger, catalogue: Path) -> None
     assert judge(result.p_speech, result.p_music, seconds) == result.verdict
     assert result.content_type == result.verdict.content_type
     frame = result.segments()
-    assert list(frame.columns) == ["start_s", "end_s", "p_speech", "p_music"]
+    assert list(frame.columns) == ["start_s", "end_s", "p_speech", "p_music", "p_female", "tags"]
     np.testing.assert_array_equal(frame["p_music"], result.p_music)
+    assert frame["p_female"].isna().all(), "no bundle tells voices"
+    assert frame["tags"].tolist() == [{}, {}, {}]
+    assert (result.voice_gender, result.tags, result.embedding) == (None, {}, None)
+
+
+def said_by(bundle: Bundle, segments: np.ndarray) -> np.ndarray:
+    """Probabilities, past the scorer."""
+    with torch.inference_mode():
+        features = bundle.frontend(torch.from_numpy(segments.astype(np.float32) / 32768.0))
+        return bundle.probabilities(features).numpy()
 
 
 @pytest.mark.parametrize(
@@ -66,42 +75,38 @@ def test_a_tail_shorter_than_a_quarter_second_is_not_scanned(
 
 def test_columns_go_by_label_and_not_by_place(bundle: str) -> None:
     scorer = Scorer([bundle])
-    assert scorer.bundles[0].labels == ("music", "speech")
+    (only,) = scorer.bundles.bundles
+    assert only.labels == ("music", "speech")
     segments = cut_segments(noise(3 * SEGMENT_SAMPLES))
-    features = scorer.bundles[0].frontend(torch_waveform(segments))
-    direct = scorer.bundles[0].probabilities(features).numpy()
-    np.testing.assert_allclose(scorer.score(segments), direct[:, ::-1], atol=1e-5)
-
-
-def torch_waveform(segments: np.ndarray) -> object:
-    import torch
-
-    return torch.from_numpy(segments.astype(np.float32) / 32768.0)
+    np.testing.assert_allclose(scorer.score(segments).presence, said_by(only, segments)[:, ::-1], atol=1e-5)
 
 
 def test_scores_hardly_depend_on_how_segments_are_batched(bundle: str) -> None:
     segments = cut_segments(noise(7 * SEGMENT_SAMPLES))
-    whole = Scorer([bundle], batch_segments=32).score(segments)
+    whole = Scorer([bundle], batch_segments=32).score(segments).presence
+    assert whole is not None
     assert whole.dtype == np.float32
     assert whole.shape == (7, 2)
     assert np.ptp(whole, axis=0).min() > 0.001, "segments must differ, or their order could not be seen"
     for size in (1, 3, 7):
-        np.testing.assert_allclose(Scorer([bundle], batch_segments=size).score(segments), whole, atol=1e-4)
+        np.testing.assert_allclose(Scorer([bundle], batch_segments=size).score(segments).presence, whole, atol=1e-4)
 
 
-def test_no_segments_have_no_scores(bundle: str) -> None:
-    assert Scorer([bundle]).score(np.zeros((0, SEGMENT_SAMPLES), np.int16)).shape == (0, 2)
+def test_no_segments_have_no_scores(bundles: tuple[str, ...]) -> None:
+    scores = Scorer(bundles).score(np.zeros((0, SEGMENT_SAMPLES), np.int16))
+    assert (scores.presence.shape, scores.voices.shape, scores.tags.shape) == ((0, 2), (0, 2), (0, 3))
+    assert scores.embedding is None
 
 
 def test_a_track_of_several_blocks_is_one_track(tagger: Tagger) -> None:
     pcm = noise(130 * 16000 + 1000)  # blocks of 120 s: two, the last one ragged
     result = tagger.tag(wav_bytes(pcm))
     assert len(result.p_speech) == 26
-    np.testing.assert_allclose(result.p_speech, tagger.scorer.score(cut_segments(pcm))[:, 0], atol=1e-4)
+    np.testing.assert_allclose(result.p_speech, tagger.scorer.score(cut_segments(pcm)).presence[:, 0], atol=1e-4)
 
 
 def test_bundle_ids_name_bundle_and_fingerprint(bundle: str) -> None:
-    assert Scorer([bundle]).bundle_ids == [f"untrained@{load_bundle(bundle).fingerprint}"]
+    assert Scorer([bundle]).bundles.ids == [f"untrained@{load_bundle(bundle).fingerprint}"]
 
 
 def test_a_broken_track_is_one_audio_error(tagger: Tagger, tmp_path: Path) -> None:
@@ -120,24 +125,6 @@ def test_a_bundle_that_is_missing_or_altered_is_one_error(bundle: str, tmp_path:
     card.write_text(card.read_text().replace('"untrained"', '"better"'))
     with pytest.raises(UsageError, match="altered"):
         Tagger([str(copy)])
-
-
-def test_bundles_without_speech_and_music_are_refused(tmp_path: Path) -> None:
-    architecture = {"name": "residual_cnn", "n_labels": 2, "channels": [4, 4, 8, 8], "hidden": 8}
-    save_bundle(
-        tmp_path / "voices",
-        name="voices",
-        labels=["female", "male"],
-        architecture=architecture,
-        frontend={"name": "cqt"},
-        model=build_model(architecture),
-        calibration=Calibration.identity(2),
-        card={},
-    )
-    with pytest.raises(
-        UsageError, match=r"bundles voices \(female, male\): give exactly one, with the labels speech and music"
-    ):
-        Scorer([str(tmp_path / "voices")])
 
 
 def test_level_decides_nothing_about_length(tagger: Tagger) -> None:
