@@ -53,7 +53,8 @@ class TrainingDisplay:
         if "validation_loss" in line:
             self.say(
                 f"step {line['step']:,}: validation loss {line['validation_loss']:.4f}, "
-                f"error {100 * line['validation_error']:.2f} %, best loss {line['best_validation_loss']:.4f}"
+                f"error {100 * line['validation_error']:.2f} %, best so far {line['best_validation_loss']:.4f}, "
+                f"{100 * line['best_validation_error']:.2f} %"
             )
             return
         text = f"step {line['step']:,}, loss {line['loss']:.4f}, error {100 * line['error']:.2f} %"

@@ -47,10 +47,12 @@ class ClipConfig(Strict):
 
 
 class SyntheticConfig(Strict):
-    """How many recordings `singing` makes out of the speech of each side of the split."""
+    """How many recordings `synthetic` makes out of the voices of each side of the split."""
 
-    sung: int = Field(default=0, ge=0)
-    respoken: int = Field(default=0, ge=0)
+    sung: int = Field(default=0, ge=0, description="solo singing out of speech")
+    choir: int = Field(default=0, ge=0, description="choirs out of speech")
+    resung: int = Field(default=0, ge=0, description="the clips of singing in other voices")
+    respoken: int = Field(default=0, ge=0, description="speech with another intonation")
 
 
 class OptimisationConfig(Strict):
@@ -68,6 +70,8 @@ class OptimisationConfig(Strict):
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
+    penalty: Literal["l1", "l2", "l1_l2", "l12", "l21"] | None = Field(default=None, description="see `regularizers`")
+    penalty_strength: float = Field(default=0.0, ge=0)
     warmup_steps: int = Field(default=200, ge=0)
     average_decay: float = Field(default=0.998, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
@@ -80,6 +84,14 @@ class OptimisationConfig(Strict):
     bfloat16: bool = False
     threads: int = Field(default=1, ge=1)
     workers: int = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _penalised(self) -> OptimisationConfig:
+        if (self.penalty is None) != (self.penalty_strength == 0):
+            raise ValueError(
+                "penalty and penalty_strength belong together: give both, the strength above 0, or neither"
+            )
+        return self
 
 
 class TrainingConfig(Strict):

@@ -2,8 +2,12 @@
 
 Files in the folder of a training, each written whole:
 
-- `metrics.jsonl`: one line per report (`step`, `loss`, `error`, `learning_rate`, `seconds`) and one
-  per validation (`step`, `validation_loss`, `validation_error`, `best_validation_loss`);
+- `metrics.jsonl`: one line per report (`step`, and means over the batches since the last: `loss`,
+  `error`; `progress`, `learning_rate`, `seconds`; `penalty` where weights are penalised, which is
+  not part of `loss`) and one per validation (`step`, `validation_loss`, `validation_error`, their
+  bests so far `best_validation_loss` and `best_validation_error`); the latter are 0 where nothing
+  is held out;
+- `curves.png`: these as a picture, drawn anew now and then and at the end (see `curves`);
 - `initial.safetensors`, `best.safetensors`, `last.safetensors`: the weights before training, the
   averaged weights at the best validation, and at the end (also after an interruption).
 
@@ -35,8 +39,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from catalog_tagger.training.batch import Batch, mask_stripes, mixup
 from catalog_tagger.training.config import OptimisationConfig
+from catalog_tagger.training.curves import Curves
 from catalog_tagger.training.losses import Loss
 from catalog_tagger.training.ranks import Ranks, alone
+from catalog_tagger.training.regularizers import Regularizer
 
 __all__ = ["Batch", "Report", "Trainer", "WeightAverage", "learning_rate_share", "training_progress"]
 
@@ -107,8 +113,14 @@ class Trainer:
     ranks: Ranks = field(default_factory=alone)
 
     def __post_init__(self) -> None:
-        self._best = math.inf
-        self._since_best = 0
+        self._best = self._best_error = math.inf
+        self._since_best, self._validated_at = 0, -1
+        config = self.config
+        self._penalty = (
+            Regularizer(self.model, penalty=config.penalty, strength=config.penalty_strength)
+            if config.penalty is not None
+            else None
+        )
 
     def run(self) -> nn.Module:
         """Train to the end; returns the averaged network at its best validation, on its device.
@@ -125,8 +137,9 @@ class Trainer:
         average = WeightAverage(self.model, decay=config.average_decay)
         optimizer = self._optimizer(self.model)
         generator = torch.Generator().manual_seed(self.seed + self.ranks.index)
-        started, step = time.monotonic(), 0
-        recent: list[tuple[float, float]] = []
+        started, done = time.monotonic(), 0
+        recent: list[dict[str, float]] = []
+        curves = Curves(self.folder)
         log_path = self.folder / "metrics.jsonl" if leads else Path(os.devnull)
         with log_path.open("w", encoding="utf-8") as log:
             try:
@@ -141,25 +154,27 @@ class Trainer:
                         group["lr"] = config.learning_rate * scale
                     recent.append(self._step(model, batch, optimizer, generator))
                     average.update(self.model)
-                    if leads and (step + 1) % _EVERY_STEPS == 0:
-                        loss, error = np.mean(recent, axis=0).tolist()
+                    done = step + 1
+                    if leads and done % _EVERY_STEPS == 0:
+                        means = {key: float(np.mean([one[key] for one in recent])) for key in recent[0]}
                         recent.clear()
                         self._log(
                             log,
-                            step=step + 1,
-                            loss=loss,
-                            error=error,
+                            step=done,
+                            **means,
                             progress=progress,
                             learning_rate=config.learning_rate * scale,
                             seconds=60 * minutes,
                         )
-                    if leads and (step + 1) % config.validate_every_steps == 0:
-                        self._validate(average.model, step + 1, log)
-                if leads:
-                    self._validate(average.model, step + 1, log)
+                    if leads and done % config.validate_every_steps == 0:
+                        self._validate(average.model, done, log)
+                        curves.refresh()
+                if leads and self._validated_at != done:
+                    self._validate(average.model, done, log)
             finally:
                 if leads:
                     self._save("last", average.model)
+                    curves.draw()
         self.ranks.wait()
         if leads:
             average.model.load_state_dict(load_file(self.folder / "best.safetensors"))
@@ -192,7 +207,7 @@ class Trainer:
 
     def _step(
         self, model: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, generator: torch.Generator
-    ) -> tuple[float, float]:
+    ) -> dict[str, float]:
         config, device = self.config, self.ranks.device
         if config.mixup_alpha > 0:
             batch = mixup(batch, generator, alpha=config.mixup_alpha)
@@ -202,19 +217,31 @@ class Trainer:
             logits = model(batch.features)
         logits = logits.float()
         loss = self.loss.cost(logits, batch.target, batch.weight, smoothing=config.label_smoothing)
+        costs = {"loss": loss}
+        if self._penalty is not None:
+            costs["penalty"] = self._penalty()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        sum(costs.values(), torch.zeros((), device=device)).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
-        return float(loss.detach()), self.loss.error(logits.detach(), batch.target, batch.weight)
+        told = {name: float(one.detach()) for name, one in costs.items()}
+        return {**told, "error": self.loss.error(logits.detach(), batch.target, batch.weight)}
 
     def _validate(self, model: nn.Module, step: int, log: Any) -> None:
         loss, error = self.validate(model)
-        self._since_best += 1
+        self._since_best, self._validated_at = self._since_best + 1, step
+        self._best_error = min(self._best_error, error)
         if loss < self._best:
             self._best, self._since_best = loss, 0
             self._save("best", model)
-        self._log(log, step=step, validation_loss=loss, validation_error=error, best_validation_loss=self._best)
+        self._log(
+            log,
+            step=step,
+            validation_loss=loss,
+            validation_error=error,
+            best_validation_loss=self._best,
+            best_validation_error=self._best_error,
+        )
 
     def _log(self, log: Any, **line: float) -> None:
         rounded = {key: round(value, 6) for key, value in line.items()}

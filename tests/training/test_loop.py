@@ -1,0 +1,121 @@
+"""The trainer on data and losses of any kind, its options, and the picture it leaves."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import Dataset
+
+from catalog_tagger.training.batch import Batch
+from catalog_tagger.training.config import OptimisationConfig
+from catalog_tagger.training.loop import Trainer
+from catalog_tagger.training.losses import CATEGORICAL, MULTI_LABEL, Loss
+
+
+class Blobs(Dataset[Batch]):
+    """Three labels, each a bump at a place of its own in noise."""
+
+    def __init__(self, *, seed: int, count: int) -> None:
+        self.seed, self.count = seed, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Batch:
+        generator = torch.Generator().manual_seed(1000 * self.seed + index)
+        labels = torch.arange(12) % 3
+        features = 0.3 * torch.randn(12, 6, 9, generator=generator)
+        features[torch.arange(12), :, 3 * labels] += 1.0
+        return Batch(features, torch.eye(3)[labels], torch.ones(12, 3))
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.filters = nn.Conv2d(1, 4, (3, 3))
+        self.output = nn.Linear(4 * 7, 3)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.output(torch.relu(self.filters(features[:, None])).mean(dim=2).flatten(1))
+        return logits
+
+
+def _train(
+    folder: Path, *, loss: Loss = CATEGORICAL, told: Iterable[float] | None = None, **options: Any
+) -> tuple[nn.Module, list[dict[str, Any]]]:
+    """`told` are the validation losses, where they shall not be those of the network."""
+    values = {"steps": 60, "workers": 0, "warmup_steps": 0, "validate_every_steps": 20, "mask_frames": 1}
+    config = OptimisationConfig.model_validate({**values, "mask_bins": 0, "average_decay": 0.8, **options})
+    held_out = Blobs(seed=9, count=1)[0]
+    script = None if told is None else iter(told)
+    torch.manual_seed(1)
+
+    def validate(model: nn.Module) -> tuple[float, float]:
+        if script is not None:
+            return next(script), 0.5
+        with torch.inference_mode():
+            logits = model(held_out.features)
+        cost = loss.cost(logits, held_out.target, held_out.weight)
+        return float(cost), loss.error(logits, held_out.target, held_out.weight)
+
+    lines: list[dict[str, Any]] = []
+    data = Blobs(seed=2, count=config.steps)
+    trainer = Trainer(Small(), data, config, loss, 5, folder, validate, lines.append)
+    return trainer.run(), lines
+
+
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [
+        (CATEGORICAL, {"learning_rate": 0.02}),
+        (MULTI_LABEL, {"learning_rate": 0.02, "mixup_alpha": 0.2, "label_smoothing": 0.05}),
+        (CATEGORICAL, {"learning_rate": 0.2, "method": "sgd", "mixup_alpha": 0.2, "bfloat16": True}),
+    ],
+)
+def test_learns_by_either_loss_and_method(tmp_path: Path, loss: Loss, options: dict[str, Any]) -> None:
+    _, lines = _train(tmp_path, loss=loss, **options)
+    assert lines[-1]["validation_error"] == 0.0
+    assert lines[-1] == {**lines[-1], "best_validation_error": 0.0, "step": 60}
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == lines
+
+
+def test_ends_when_validation_gets_no_better(tmp_path: Path) -> None:
+    model, lines = _train(tmp_path, told=[1.0, 0.8, 0.9, 0.8], patience=2, validate_every_steps=5)
+    assert [line["step"] for line in lines if "validation_loss" in line] == [5, 10, 15, 20]
+    best, last = (load_file(tmp_path / f"{title}.safetensors") for title in ("best", "last"))
+    assert all(torch.equal(best[key], value) for key, value in model.state_dict().items())
+    assert not torch.equal(best["output.weight"], last["output.weight"])
+
+
+def test_a_penalty_thins_the_lines_of_filters(tmp_path: Path) -> None:
+    free, lines = _train(tmp_path / "free", learning_rate=0.02, weight_decay=0.0)
+    assert "penalty" not in lines[0]
+    thin, lines = _train(tmp_path / "thin", learning_rate=0.02, weight_decay=0.0, penalty="l21", penalty_strength=0.03)
+    assert lines[0]["penalty"] > 0
+    norms = [model.filters.weight.detach().norm(dim=2).flatten() for model in (free, thin)]  # type: ignore[union-attr, operator]
+    assert float(norms[1].sum()) < 0.6 * float(norms[0].sum())
+    assert lines[-1]["validation_error"] == 0.0
+
+
+def test_a_penalty_needs_a_strength() -> None:
+    for values in ({"penalty": "l1"}, {"penalty_strength": 0.1}):
+        with pytest.raises(ValidationError, match="belong together"):
+            OptimisationConfig.model_validate({"steps": 1, **values})
+
+
+def test_the_curves_are_a_picture(tmp_path: Path) -> None:
+    _train(tmp_path, learning_rate=0.02)
+    data = (tmp_path / "curves.png").read_bytes()
+    assert data.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", data[16:24])
+    assert width > 2 * height
+    assert not list(tmp_path.glob("*.unfinished"))
