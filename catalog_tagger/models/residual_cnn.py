@@ -4,7 +4,7 @@
       level removed    minus the mean of the loudest frame, held in a window of `range_bits`
       stem 5x5 /2      -> (c0, 108, 72)
       stage 1..n /2    3x3 stride 2, then a residual pair (or a single) of 3x3
-      frequency        mean and maximum over what is left of the bins -> (2 c, frames)
+      frequency        mean and maximum within each of `bands` parts of what is left of the bins -> (2 c bands, frames)
       time             1x1 then a 3-frame convolution
       present anywhere maximum over time beside an attention-weighted mean -> linear
 
@@ -52,6 +52,8 @@ class ResidualCNN(nn.Module):
         Outputs; each is independent of the others (sigmoid).
     channels
         Maps of the stem and of each stage after it; each stage halves both axes.
+    bands
+        Into how many parts the bins are pooled: with one, the network cannot tell low from high.
     hidden
         Width of the part that works along time.
     dropout
@@ -67,14 +69,16 @@ class ResidualCNN(nn.Module):
         *,
         n_labels: int,
         channels: Sequence[int] = (16, 32, 64, 128),
+        bands: int = 1,
         hidden: int = 192,
         dropout: float = 0.3,
         range_bits: float = 8.0,
         floor_bits: float = 1.5,
     ) -> None:
         super().__init__()
-        if n_labels < 1 or len(channels) < 2 or min(channels) < 1:
-            raise ValueError(f"n_labels {n_labels} and channels {list(channels)} make no network")
+        if n_labels < 1 or len(channels) < 2 or min(channels) < 1 or bands < 1:
+            raise ValueError(f"n_labels {n_labels}, channels {list(channels)} and bands {bands} make no network")
+        self.bands = bands
         self.range_bits = range_bits
         self.floor_bits = floor_bits
         stages: list[nn.Module] = [_Convolution(1, channels[0], size=5, stride=2)]
@@ -82,7 +86,7 @@ class ResidualCNN(nn.Module):
             stages += [_Convolution(inputs, outputs, stride=2), _Residual(outputs)]
         self.stages = nn.Sequential(*stages)
         self.mix = nn.Sequential(
-            nn.Conv1d(2 * channels[-1], hidden, 1, bias=False),
+            nn.Conv1d(2 * bands * channels[-1], hidden, 1, bias=False),
             nn.BatchNorm1d(hidden),
             nn.ReLU(inplace=True),
             nn.Conv1d(hidden, hidden, 3, 1, 1, bias=False),
@@ -108,7 +112,8 @@ class ResidualCNN(nn.Module):
         x = self.level(features)[:, None]
         x = x.contiguous(memory_format=torch.channels_last)
         x = self.stages(x)
-        x = self.mix(torch.cat([x.mean(dim=3), x.amax(dim=3)], dim=1))
+        parts = torch.tensor_split(x, self.bands, dim=3)
+        x = self.mix(torch.cat([pooled for part in parts for pooled in (part.mean(dim=3), part.amax(dim=3))], dim=1))
         weight = torch.softmax(self.attention(x), dim=2)
         pooled = torch.cat([(x * weight).sum(dim=2), x.amax(dim=2)], dim=1)
         logits: Tensor = self.output(self.dropout(pooled))

@@ -54,6 +54,25 @@ class Voice:
         return len(self.f0_hz)
 
 
+@dataclass(frozen=True)
+class Ring:
+    """A resonance added to a voice; the singer's formant unless told otherwise.
+
+    Attributes
+    ----------
+    gain_db
+        At its centre.
+    hertz
+        Its centre, one for all frames or one per frame [shape=(n,)].
+    width_hz
+        Distance from the centre at which a third of the decibels is left.
+    """
+
+    gain_db: float = 0.0
+    hertz: float | Float64Array = 2900.0
+    width_hz: float = 500.0
+
+
 def analyse(samples: Float32Array) -> Voice:
     """Take a recording of one voice apart; `samples` is float32 mono at 16 kHz."""
     frames = max(1, samples.size // FRAME_SAMPLES)
@@ -78,7 +97,7 @@ def synthesise(
     *,
     formant_ratio: float = 1.0,
     tilt_db_per_octave: float = 0.0,
-    ring_db: float = 0.0,
+    ring: Ring | None = None,
     breath: float = 0.1,
 ) -> Float32Array:
     """Put a voice together again.
@@ -93,8 +112,8 @@ def synthesise(
         Above 1 a shorter vocal tract.
     tilt_db_per_octave
         Added spectral slope above 500 Hz: positive is effort, negative is softness.
-    ring_db
-        Gain of the singer's formant, near 2.9 kHz.
+    ring
+        A resonance to add.
     breath
         Share of noise in voiced sound, 0 to 1.
 
@@ -107,7 +126,9 @@ def synthesise(
     bins = np.arange(_FFT // 2 + 1)
     hertz = bins * SAMPLE_RATE_HZ / _FFT
     shape_db = tilt_db_per_octave * np.log2(np.maximum(hertz, 500.0) / 500.0)
-    shape_db += ring_db * np.exp(-np.square((hertz - 2900.0) / 500.0))
+    if ring is not None:
+        centre_hz = np.reshape(np.asarray(ring.hertz, np.float64), (-1, 1))
+        shape_db = shape_db + ring.gain_db * np.exp(-np.square((hertz - centre_hz) / ring.width_hz))
     shape = shape_db * np.log(10) / 20
     low = np.clip(np.floor(source_frame).astype(int), 0, len(voice) - 1)
     high = np.minimum(low + 1, len(voice) - 1)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from toy_collection import babble
 
-from catalog_tagger.training.singing import respeak, sing
-from catalog_tagger.training.voice import FRAME_S, analyse, synthesise
+from catalog_tagger.training.singing import resing, respeak, sing, sing_together
+from catalog_tagger.training.voice import FRAME_S, Ring, analyse, synthesise
 
 
 def _vowel(hertz: float, seconds: float = 1.5) -> np.ndarray:
@@ -66,3 +66,43 @@ def test_respoken_is_finite_and_loud_enough() -> None:
 
 def test_silence_is_not_sung() -> None:
     assert sing(np.zeros(32_000, np.float32), np.random.default_rng(0), length_s=3.0).size == 0
+
+
+def test_a_choir_of_two_voices_is_longer_and_fuller_than_one() -> None:
+    rng = np.random.default_rng(5)
+    voices = [babble(rng, 3.0).astype(np.float32) for _ in range(2)]
+    made = sing_together(voices, rng, length_s=3.0)
+    assert np.isfinite(made).all()
+    assert made.size >= 48_000
+    assert float(np.abs(made).max()) == pytest.approx(0.5, rel=0.01)
+    assert sing_together([np.zeros(32_000, np.float32)], rng, length_s=3.0).size == 0
+
+
+def test_singing_through_the_vocoder_stays_in_tune() -> None:
+    notes = np.concatenate([_vowel(hertz, 0.8) for hertz in (110.0, 165.0, 130.0)])
+    made = resing(notes, np.random.default_rng(1))
+    f0_hz = analyse(made).f0_hz
+    fifth = len(f0_hz) // 3
+    low, high = (np.median(part[part > 0]) for part in (f0_hz[10 : fifth - 10], f0_hz[fifth + 10 : 2 * fifth - 10]))
+    assert high / low == pytest.approx(1.5, rel=0.05)
+
+
+def test_noise_is_not_resung() -> None:
+    noise = np.random.default_rng(0).standard_normal(32_000).astype(np.float32) * 0.1
+    assert resing(noise, np.random.default_rng(0)).size == 0
+
+
+def test_a_narrow_ring_brings_out_one_harmonic() -> None:
+    voice = analyse(_vowel(100.0))
+    frames = np.arange(len(voice), dtype=float)
+    plain, rung = (
+        synthesise(voice, frames, np.full(len(voice), 100.0), np.random.default_rng(0), breath=0.0, ring=ring)
+        for ring in (None, Ring(gain_db=25.0, hertz=np.full(len(voice), 1500.0), width_hz=80.0))
+    )
+
+    def share(samples: np.ndarray) -> float:
+        power = np.square(np.abs(np.fft.rfft(samples)))
+        hertz = np.fft.rfftfreq(samples.size, 1 / 16_000)
+        return float(power[np.abs(hertz - 1500) < 30].sum() / power.sum())
+
+    assert share(rung) > 20 * share(plain)
