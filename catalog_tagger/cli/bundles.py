@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import click
 
+from catalog_tagger.cli.bundles_import import import_
+
 
 @click.group(short_help="List the models that ship, or show one's card.")
 def bundles() -> None:
     """Models that ship inside the package, and folders with bundles of your own."""
+
+
+bundles.add_command(import_)
 
 
 @bundles.command("list")

@@ -13,8 +13,11 @@ from typing import Any, Final
 from torch import nn
 
 from catalog_tagger.errors import UsageError
+from catalog_tagger.models.panns import Cnn14
 from catalog_tagger.models.paper_cnn import PaperCNN
 from catalog_tagger.models.residual_cnn import ResidualCNN
+from catalog_tagger.models.vgg import VGGTagger
+from catalog_tagger.models.vggish import VGGish
 from catalog_tagger.models.voice_cnn import VoiceCNN
 from catalog_tagger.models.voice_patches import VoicePatches
 
@@ -23,6 +26,9 @@ ARCHITECTURES: Final[dict[str, type[nn.Module]]] = {
     "paper_cnn": PaperCNN,
     "voice_cnn": VoiceCNN,
     "voice_patches": VoicePatches,
+    "vgg_tagger": VGGTagger,
+    "panns_cnn14_16k": Cnn14,
+    "vggish": VGGish,
 }
 
 

@@ -168,7 +168,7 @@ def save_bundle(
     UsageError
         The task is unknown, its labels are not among `labels`, or a threshold is not a finite number.
     """
-    _check_task(folder, task, labels)
+    _check_task(folder, task, labels, embeds=hasattr(model, "embedding_size"))
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     weights = save_safetensors(state)
     content = {
@@ -222,7 +222,7 @@ def load_bundle(name_or_dir: str | Path) -> Bundle:
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"bundle {folder}: its parts do not fit together: {error}") from error
     task = str(content.get("task", SPEECH_MUSIC))
-    _check_task(folder, task, labels)
+    _check_task(folder, task, labels, embeds=hasattr(model, "embedding_size"))
     if len(labels) != len(calibration.offset):
         raise UsageError(f"bundle {folder}: {len(labels)} labels, calibration of {len(calibration.offset)}")
     return Bundle(
@@ -273,7 +273,7 @@ def _parse(folder: Path, text: bytes, weights: bytes) -> dict[str, Any]:
     return content
 
 
-def _check_task(folder: Path, task: str, labels: Sequence[str]) -> None:
+def _check_task(folder: Path, task: str, labels: Sequence[str], *, embeds: bool) -> None:
     if task not in TASKS:
         raise UsageError(f"bundle {folder}: unknown task {task!r}; this version knows {', '.join(TASKS)}")
     missing = [label for label in TASKS[task] if label not in labels]
@@ -281,7 +281,7 @@ def _check_task(folder: Path, task: str, labels: Sequence[str]) -> None:
         has = ", ".join(labels) or "none"
         raise UsageError(f"bundle {folder}: task {task} needs the label {' and '.join(missing)}; it has {has}")
     twice = next((label for label in labels if list(labels).count(label) > 1), None)
-    if twice is not None or not labels:
+    if twice is not None or not (labels or embeds):
         problem = "has no labels" if twice is None else f"names the label {twice!r} twice"
         raise UsageError(f"bundle {folder}: {problem}")
 
