@@ -66,7 +66,8 @@ def some_sounds() -> torch.Tensor:
 def put_untrained(folder: Path, *, labels: list[str], seed: int = 0, **values: Any) -> str:
     """A tiny untrained bundle: what it hears means nothing, but differs from track to track, the same every time."""
     spec = values.pop("frontend", {"name": "cqt"})
-    architecture = {"name": "residual_cnn", "n_labels": len(labels), "channels": [4, 4, 8, 8], "hidden": 8}
+    of_all = {"n_labels": len(labels), "channels": [4, 4, 8, 8], "hidden": 8}
+    architecture = {**of_all, "name": values.pop("network", "residual_cnn")}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build_model(architecture)
@@ -105,7 +106,8 @@ def bundles(bundle: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str,
     voices = put_untrained(
         folder / "voices", labels=["voice", "female"], seed=1, task="voice_gender", decision={"abstain_below": 0.55}
     )
-    return bundle, voices, put_untrained(folder / "tagger", labels=["dog", "flute", "rain"], seed=2, task="tags")
+    labels = ["dog", "flute", "rain"]
+    return bundle, voices, put_untrained(folder / "tagger", labels=labels, seed=2, network="vgg_tagger", task="tags")
 
 
 def write_catalogue(folder: Path) -> Path:

@@ -17,7 +17,7 @@ from catalog_tagger.errors import EXIT_INTERRUPTED
     show_default=True,
     help="Folder for the catalogue and the warehouse.",
 )
-@click.option("--bundle", "bundles", multiple=True, help="Model to run, by name or folder; may be repeated.")
+@click.option("--bundle", "bundles", multiple=True, help="Model, by name or folder; repeatable [default: all].")
 @click.pass_context
 def demo(ctx: click.Context, out: Path, bundles: tuple[str, ...]) -> None:
     """Compose two dozen tracks, tag them, and compare their labels with what was heard.

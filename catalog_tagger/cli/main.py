@@ -63,7 +63,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="catalog-tagger")
 def cli() -> None:
-    """Listen to an audio catalogue and write what is music and what is speech as Parquet tables.
+    """Listen to an audio catalogue and write what is heard, speech, music, voices, tags, as Parquet tables.
 
     \b
     Examples:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from catalog_tagger.tagging.progress import Progress as RunProgress
 
 _MOST_ROWS = 1000
+_MOST_LISTED = 10
 _LINE_EVERY_S = 10.0
 _MOST_HEARD = 6
 _NO_NEWS = ("speech", "music", "unknown")
@@ -103,9 +104,21 @@ def show_lines(rows: Sequence[Mapping[str, str]], *, right: Collection[str]) -> 
 
 
 def _cell(value: Any) -> Text:
+    return Text(_shown(value))
+
+
+def _shown(value: Any) -> str:
+    """A value as text; of a list its beginning, of a struct its values."""
     if value is None:
-        return Text("")
-    return Text(f"{value:.4g}" if isinstance(value, float) else str(value))
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return " ".join(_shown(part) for part in value.values())
+    if isinstance(value, list):
+        rest = [f"... ({len(value)} values)"] if len(value) > _MOST_LISTED else []
+        return ", ".join([*(_shown(part) for part in value[:_MOST_LISTED]), *rest])
+    return str(value)
 
 
 @contextmanager

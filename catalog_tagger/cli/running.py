@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 _OPTIONS: Final = (
-    click.option("--bundle", "bundles", multiple=True, help="Model to run, by name or folder; may be repeated."),
+    click.option(
+        "--bundle",
+        "bundles",
+        multiple=True,
+        help="Model, by name or folder; repeatable [default: all that ship].",
+    ),
     click.option("--root", "roots", multiple=True, help="Folder or s3:// prefix that tracks may lie in; repeatable."),
     click.option("--shard-tracks", type=int, help="Most tracks of a work shard [default: 4000]."),
     click.option("--shard-bytes", type=int, help="Most bytes of audio of a work shard [default: 1 GiB]."),

@@ -46,7 +46,7 @@ def test_rows_hold_what_a_tagger_with_the_same_bundles_hears(
         confidence = result.voice_gender_confidence
         assert row["voice_gender_confidence"] == pytest.approx(confidence, abs=CONFIDENCE_TOLERANCE)
         assert listed(row["tags"]) == pytest.approx(result.tags, abs=SCORE_TOLERANCE)
-        assert row["embedding"] is None
+        np.testing.assert_allclose(row["embedding"], result.embedding, atol=SCORE_TOLERANCE)
         heard = pd.DataFrame(rows(warehouse, f"SELECT * FROM segments WHERE track_id = '{name}' ORDER BY start_s"))
         expected = result.segments()
         columns = ["p_speech", "p_music", "p_female"]
@@ -63,6 +63,8 @@ def test_tracks_differ_so_that_mixing_them_up_would_show(done: RunResult, wareho
     (spread,) = rows(warehouse, "SELECT stddev(score) AS s, count(DISTINCT tag) AS tags FROM track_tags")
     assert spread["s"] > 0.02
     assert spread["tags"] == 3
+    embeddings = [row["embedding"] for row in by_track(warehouse, "embedding").values() if row["embedding"]]
+    assert np.std(embeddings, axis=0).max() > 0.02
 
 
 def test_quarantined_rows_say_nothing(done: RunResult, warehouse: Path) -> None:

@@ -95,7 +95,7 @@ def test_scores_hardly_depend_on_how_segments_are_batched(bundle: str) -> None:
 def test_no_segments_have_no_scores(bundles: tuple[str, ...]) -> None:
     scores = Scorer(bundles).score(np.zeros((0, SEGMENT_SAMPLES), np.int16))
     assert (scores.presence.shape, scores.voices.shape, scores.tags.shape) == ((0, 2), (0, 2), (0, 3))
-    assert scores.embedding is None
+    assert scores.embedding.shape == (0, 8)
 
 
 def test_a_track_of_several_blocks_is_one_track(tagger: Tagger) -> None:
