@@ -134,6 +134,8 @@ class Trainer:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._save("initial", self.model)
         model = self.ranks.share(self.model).train()
+        if not leads:
+            torch.manual_seed(self.seed + self.ranks.index)  # each drops other units
         average = WeightAverage(self.model, decay=config.average_decay)
         optimizer = self._optimizer(self.model)
         generator = torch.Generator().manual_seed(self.seed + self.ranks.index)
