@@ -1,0 +1,200 @@
+"""The paper's tables and ours, side by side.
+
+`tables.json` holds a list of experiments: `experiment`, `title`, `where`, `figure`, `rows`, `order`
+and `notes`. A row has `paper` (recall, precision, figure; per cent) and `ours` (the same, means over
+seeds, with `low` and `high`, the 95 % interval of the figure over collections of the test, and
+`seeds`, the figure of each). `order` has one entry per pair of rows that the paper tells apart:
+`paper` and `ours` are differences of the figure, with our interval, and `agrees` is `yes` or `no`
+where the interval leaves 0 out, else `undecided`. `tables.md` says the same for readers.
+
+Recall and precision are those of speech (of women's voices in Experiment 1), by their usual
+formulas; the paper swaps the two in its equation 2.15.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from catalog_tagger.training.experiments.runner import Outcome, labels
+from catalog_tagger.training.experiments.samples import Sets
+from catalog_tagger.training.experiments.settings import Experiment, Row
+from catalog_tagger.training.metrics import bootstrap, precision_recall_f_each
+
+FloatArray = npt.NDArray[np.floating]
+_FIGURES = {"f": "F", "right": "right"}
+
+
+def compare(experiment: Experiment, outcomes: Mapping[str, Sequence[Outcome]], sets: dict[str, Sets]) -> dict[str, Any]:
+    """One table as JSON.
+
+    Parameters
+    ----------
+    outcomes
+        Of every seed, by the name of the setting.
+    """
+    rows = [_row(row, outcomes[row.setting.name], sets[row.setting.data], experiment.figure) for row in experiment.rows]
+    order = []
+    for one, other in combinations(range(len(rows)), 2):
+        first, second = experiment.rows[one], experiment.rows[other]
+        if first.f is not None and second.f is not None and first.f != second.f:
+            order.append(_pair(first, second, outcomes, sets, experiment.figure))
+    return {
+        "experiment": experiment.number,
+        "title": experiment.title,
+        "where": experiment.where,
+        "figure": experiment.figure,
+        "rows": rows,
+        "order": order,
+        "notes": list(experiment.notes),
+    }
+
+
+def _row(row: Row, outcomes: Sequence[Outcome], sets: Sets, figure: str) -> dict[str, Any]:
+    ones = np.ones((1, len(sets.test)))
+    each = np.stack([_figures(outcome, sets, ones, figure)[0] for outcome in outcomes])
+    precision, recall, value = np.nan_to_num(each).mean(axis=0)
+    low, high = bootstrap(lambda weights: _mean(outcomes, sets, weights, figure), _sources(sets))
+    return {
+        "label": row.label,
+        "setting": row.setting.name,
+        "paper": {"recall": row.recall, "precision": row.precision, "figure": row.f},
+        "ours": {
+            "recall": _per_cent(recall),
+            "precision": _per_cent(precision),
+            "figure": _per_cent(value),
+            "low": _per_cent(low),
+            "high": _per_cent(high),
+            "seeds": [_per_cent(one[2]) for one in np.nan_to_num(each)],
+        },
+        "samples": {"train": len(sets.train), "validation": len(sets.validation), "test": len(sets.test)},
+        "parameters": outcomes[0].parameters,
+        "epochs": round(float(np.mean([outcome.epochs for outcome in outcomes])), 1),
+        "seconds": round(float(np.mean([outcome.seconds for outcome in outcomes])), 1),
+        "budget_seconds": 60 * row.setting.budget_minutes,
+    }
+
+
+def _pair(
+    first: Row, second: Row, outcomes: Mapping[str, Sequence[Outcome]], sets: dict[str, Sets], figure: str
+) -> dict[str, Any]:
+    """The difference of two rows that were tested on the same samples."""
+    tested = sets[first.setting.data]
+
+    def difference(weights: FloatArray) -> FloatArray:
+        one, other = (_mean(outcomes[row.setting.name], tested, weights, figure) for row in (first, second))
+        return one - other
+
+    ours = float(difference(np.ones((1, len(tested.test))))[0])
+    low, high = bootstrap(difference, _sources(tested))
+    paper = float(first.f or 0.0) - float(second.f or 0.0)
+    sure = low > 0 or high < 0
+    return {
+        "rows": [first.label, second.label],
+        "paper": round(paper, 2),
+        "ours": _per_cent(ours),
+        "low": _per_cent(low),
+        "high": _per_cent(high),
+        "agrees": ("yes" if (ours > 0) == (paper > 0) else "no") if sure else "undecided",
+    }
+
+
+def _figures(outcome: Outcome, sets: Sets, weights: FloatArray, figure: str) -> FloatArray:
+    """Precision, recall and the figure, (rounds, 3)."""
+    said, truth = np.array(outcome.probability) >= 0.5, labels(sets.test) == 0
+    found = np.array(precision_recall_f_each(said, truth, weights))
+    if figure == "right":
+        found[:, 2] = (weights @ (said == truth)) / weights.sum(axis=1)
+    return found
+
+
+def _mean(outcomes: Sequence[Outcome], sets: Sets, weights: FloatArray, figure: str) -> FloatArray:
+    of_seeds = np.stack([_figures(outcome, sets, weights, figure)[:, 2] for outcome in outcomes])
+    mean: FloatArray = of_seeds.mean(axis=0)
+    return mean
+
+
+def _sources(sets: Sets) -> list[str]:
+    return [sample.source for sample in sets.test]
+
+
+def _per_cent(value: float) -> float | None:
+    return round(100 * float(value), 2) if np.isfinite(value) else None
+
+
+def markdown(tables: Sequence[dict[str, Any]]) -> str:
+    """All tables for readers."""
+    parts = [
+        "# Experiments 1 to 8, the paper's figures and ours",
+        "Recall, precision and F of speech in per cent (Experiment 1: the share of samples that are right). Brackets "
+        "hold the 95 % interval when whole collections of the test are drawn anew; the mean over seeds stands where "
+        "there are several. Time is that of one training on one core beside other work, without front ends; its "
+        "budget bounds it.",
+    ]
+    for table in tables:
+        name = _FIGURES[table["figure"]]
+        parts.append(f"## Experiment {table['experiment']}: {table['title']} ({table['where']})")
+        lines = [
+            f"| | paper: recall | precision | {name} | ours: recall | precision | {name} | seeds | epochs | time |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        lines += [_line(row) for row in table["rows"]]
+        parts.append("\n".join(lines))
+        first = table["rows"][0]["samples"]
+        parts.append(f"Samples: {first['train']} to train, {first['validation']} to validate, {first['test']} to test.")
+        if table["order"]:
+            parts.append(_order(table["order"]))
+        parts += table["notes"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(row: dict[str, Any]) -> str:
+    paper, ours = row["paper"], row["ours"]
+    told = [_shown(paper[key]) for key in ("recall", "precision", "figure")]
+    told += [_shown(ours["recall"]), _shown(ours["precision"])]
+    told.append(f"**{_shown(ours['figure'])}** ({_shown(ours['low'])}–{_shown(ours['high'])})")
+    told.append(", ".join(_shown(one) for one in ours["seeds"]))
+    told += [f"{row['epochs']:g}", f"{row['seconds']:.0f} s / {row['budget_seconds']:.0f} s"]
+    return f"| {row['label']} | " + " | ".join(told) + " |"
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _order(order: Sequence[dict[str, Any]]) -> str:
+    counts = {answer: [one for one in order if one["agrees"] == answer] for answer in ("yes", "no", "undecided")}
+    lines = [
+        f"Order: of {len(order)} pairs the paper tells apart, {len(counts['yes'])} come out the same beyond what other "
+        f"collections would change, {len(counts['no'])} the other way round, and {len(counts['undecided'])} these test "
+        "collections do not tell apart."
+    ]
+    for pair in (*counts["no"], *counts["undecided"]):
+        how = "the other way round" if pair["agrees"] == "no" else "not told apart"
+        lines.append(
+            f"- {pair['rows'][0]} against {pair['rows'][1]}, {how}: {pair['paper']:+.1f} in the paper, "
+            f"{pair['ours']:+.1f} here ({_signed(pair['low'])} to {_signed(pair['high'])})"
+        )
+    return "\n".join(lines)
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.1f}"
+
+
+def write_tables(tables: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Write `tables.json` and `tables.md`, each whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (
+        ("tables.json", json.dumps(list(tables), indent=1, ensure_ascii=False) + "\n"),
+        ("tables.md", markdown(tables)),
+    ):
+        unfinished = folder / f"{name}.unfinished"
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(folder / name)
