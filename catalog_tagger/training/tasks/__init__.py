@@ -133,6 +133,8 @@ class TaskClass(Protocol):
 #: Where each task's class is; imported when it is asked for.
 TASKS: Final[dict[str, tuple[str, str]]] = {
     "speech_music": ("catalog_tagger.training.tasks.speech_music", "SpeechMusic"),
+    "voice_gender": ("catalog_tagger.training.tasks.voice_gender", "VoiceGender"),
+    "tags": ("catalog_tagger.training.tasks.tags", "Tags"),
 }
 
 
