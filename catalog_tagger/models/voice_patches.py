@@ -13,8 +13,8 @@ the loudest.
 
 With the defaults, per patch:
 
-    3 x 15 x 369 -> conv 4x41 /4 -> 12x83 -> pool 2x1 -> 6x83
-                 -> conv 3x21 /2 ->  4x32 -> pool 2x1 -> 2x32 -> fully connected
+    3 x 15 x 369 -> conv 4x41 /6 -> 12x55 -> pool 2x1 -> 6x55
+                 -> conv 3x15 /2 ->  4x21 -> pool 2x1 -> 2x21 -> fully connected
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class VoicePatches(nn.Module):
         self,
         *,
         n_labels: int = 2,
-        maps: Sequence[int] = (16, 24),
-        filters: Sequence[Sequence[int]] = ((4, 41), (3, 21)),
-        strides: Sequence[int] = (4, 2),
+        maps: Sequence[int] = (12, 16),
+        filters: Sequence[Sequence[int]] = ((4, 41), (3, 15)),
+        strides: Sequence[int] = (6, 2),
         hidden: int = 64,
         dropout: float = 0.2,
         gate_bits: float = 3.0,
@@ -85,11 +85,11 @@ class VoicePatches(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Logits (batch, n_labels) of three spectrograms (batch, 3, frames, 369); at least 15 frames."""
         batch, patches = len(features), features.shape[2] // FRAMES
-        cut = features[:, :, : patches * FRAMES].unflatten(2, (patches, FRAMES)).transpose(1, 2)
+        cut = features[:, :, : patches * FRAMES].reshape(batch, MAPS, patches, FRAMES, BINS).transpose(1, 2)
         loudness = cut.mean(dim=(2, 3, 4))
         loudest = loudness.amax(dim=1, keepdim=True)
         sounding = (loudness >= loudest - self.gate_bits).to(features.dtype)
         logits: Tensor = self.output(self.connected(self.convolutions(cut.flatten(0, 1))))
-        logits = logits.unflatten(0, (batch, patches))
+        logits = logits.reshape(batch, patches, -1)
         weight = sounding / sounding.sum(dim=1, keepdim=True)
         return torch.einsum("bpl,bp->bl", logits, weight.to(logits.dtype))

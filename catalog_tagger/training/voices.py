@@ -39,6 +39,7 @@ VOICE_S: Final = 0.25
 _ACTED: Final = 0.3
 _SHORTEST_S: Final = 0.3
 _OCTAVES: Final = 0.06
+_GRID: Final = 400  # lengths are multiples of 25 ms: quick to transform
 
 
 @dataclass
@@ -156,13 +157,13 @@ def _random_length(samples: int, rng: np.random.Generator) -> int:
     if rng.random() < 0.55:
         return samples
     shortest = min(_SHORTEST_S * SAMPLE_RATE_HZ, samples)
-    return int(np.exp(rng.uniform(np.log(shortest), np.log(samples))))
+    return max(_GRID, int(np.exp(rng.uniform(np.log(shortest), np.log(samples)))) // _GRID * _GRID)
 
 
 def _voice(one: Recording, more: list[Recording], length: int, rng: np.random.Generator) -> tuple[Float32Array, float]:
     """So many samples of one voice, and how many seconds of them are audible."""
     speed = 2 ** rng.uniform(-_OCTAVES, _OCTAVES) if rng.random() < 0.5 else 1.0
-    wanted = max(1, round(length * speed / 100)) * 100
+    wanted = max(1, round(length * speed / _GRID)) * _GRID
     degraded = rng.random() < 0.3
     out = np.zeros(wanted, np.float32)
     piece = _cut(one, wanted, rng, degraded=degraded)
@@ -242,7 +243,7 @@ def _over(front: Float32Array, back: Float32Array, ratio_db: float) -> Float32Ar
     own, other = effects.rms(front), effects.rms(back)
     if own < 1e-6 or other < 1e-6:
         return front
-    return front + back * np.float32(own / other * 10 ** (-ratio_db / 20))
+    return np.asarray(front + back * np.float32(own / other * 10 ** (-ratio_db / 20)), np.float32)
 
 
 def _recorded(sound: Float32Array, samples: int, rng: np.random.Generator) -> Float32Array:
