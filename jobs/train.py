@@ -32,6 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--config", required=True, type=Path, help="YAML file of the training")
     parser.add_argument("--manifest", type=Path, help="the labelled clips, instead of the file's")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file")
     parser.add_argument("--out", type=Path, default=Path("trained"), help="folder of the result")
     parser.add_argument("--cache", type=Path, default=Path(".training-cache"), help="where decoded clips are kept")
     parser.add_argument("--processes", type=int, default=0, help="how many train together; by default one per GPU")
@@ -40,7 +41,8 @@ def main() -> int:
     if arguments.processes < 0:
         parser.error(f"--processes {arguments.processes}: expected 1 or more, or 0 for one per GPU")
     try:
-        config = read_config(arguments.config, **({"manifest": arguments.manifest} if arguments.manifest else {}))
+        overrides = {"manifest": arguments.manifest} if arguments.manifest else {}
+        config = read_config(arguments.config, arguments.set, **overrides)
         with TrainingDisplay(Console(stderr=True)) as display:
             train_distributed(
                 config,

@@ -10,6 +10,12 @@ import click
 
 @click.command(short_help="Train a bundle from a configuration file.")
 @click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--init",
+    "recordings",
+    type=click.Path(path_type=Path),
+    help="Do not train: write CONFIG and its manifest for this folder, which holds a subfolder of audio per label.",
+)
 @click.option("--manifest", type=click.Path(path_type=Path), help="The labelled clips, instead of the file's.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("trained"), show_default=True, help="Where the result goes."
@@ -21,32 +27,46 @@ import click
     show_default=True,
     help="Where decoded clips are kept between trainings (about 0.3 GB per hour of audio).",
 )
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key: optimisation.steps=500.")
 @click.option("--json", "as_json", is_flag=True, help="Print the bundle's figures as JSON.")
-def train(config: Path, manifest: Path | None, out: Path, cache: Path, as_json: bool) -> None:
+def train(
+    config: Path,
+    recordings: Path | None,
+    manifest: Path | None,
+    out: Path,
+    cache: Path,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Train the bundle that CONFIG (YAML) describes, and measure it.
 
-    The manifest is a CSV with the columns path, role (speech, music, noise, tag) and source; split,
-    label, original_path, duration_s, speaker_or_artist and licence are used where they are present.
-    OUT receives metrics.jsonl, initial, best and last weights, and the finished bundle/. Ctrl-C
-    leaves the best and last weights. Nothing is resumed: an earlier training in OUT is replaced.
+    The manifest is a CSV of clips: path, label or labels (with ; between), and where there are any
+    source, speaker_or_artist, split (train, test), role, gender, licence. OUT receives metrics.jsonl,
+    curves.png, initial, best and last weights, and the finished bundle/. Ctrl-C leaves the best and
+    last weights. Nothing is resumed: an earlier training in OUT is replaced.
 
     \b
-    Example:
-      catalog-tagger train speech_music.yaml --manifest clips.csv --out trained
+    Examples:
+      catalog-tagger train mine.yaml --init recordings   # recordings/dog/1.wav, recordings/rain/2.mp3, ...
+      catalog-tagger train mine.yaml --out mine
     """
     from rich.console import Console
 
     from catalog_tagger.cli.output import show_json
-    from catalog_tagger.cli.training_display import TrainingDisplay, show_figures
+    from catalog_tagger.cli.training_display import TrainingDisplay, show_figures, show_scaffold
     from catalog_tagger.training.config import read_config
     from catalog_tagger.training.job import Job
+    from catalog_tagger.training.scaffold import scaffold
 
+    if recordings is not None:
+        show_scaffold(scaffold(recordings, config))
+        return
     overrides: dict[str, Any] = {} if manifest is None else {"manifest": manifest}
-    settings = read_config(config, **overrides)
+    configuration = read_config(config, settings, **overrides)
     console = Console(stderr=True)
     with TrainingDisplay(console) as display:
         job = Job(
-            config=settings,
+            config=configuration,
             out=out,
             cache_dir=cache,
             progress=display.prepare,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from catalog_tagger.training.scaffold import Scaffold
 
 _LINE_EVERY_S = 15.0
 
@@ -72,6 +75,16 @@ class TrainingDisplay:
             self.say(f"{title}: {100 * share:.0f} %, {text}")
 
 
+def show_scaffold(made: Scaffold) -> None:
+    """What was written for a training, and what comes next."""
+    console = Console(soft_wrap=True, highlight=False)
+    for label, count in made.clips.items():
+        console.print(f"{label}: {count:,} clips")
+    console.print(f"{made.manifest}: {sum(made.clips.values()):,} clips, {made.test:,} of them kept for the test")
+    console.print(f"{made.config}: a training of the task {made.task}")
+    console.print(f"\nnext: catalog-tagger train {made.config} --out {made.config.stem}")
+
+
 def show_figures(card: dict[str, Any], folder: Path) -> None:
     """The figures of a finished bundle as tables."""
     console = Console(soft_wrap=True, highlight=False)
@@ -86,22 +99,31 @@ def show_figures(card: dict[str, Any], folder: Path) -> None:
 
 
 def figures_table(figures: dict[str, Any]) -> Table:
-    """Shares with their intervals, per set, level and definition."""
+    """Every share of right items with its intervals, per set and definition, whatever the task."""
     table = _table("set", "of", "definition", "right", "95 % (items)", "95 % (sources)")
     for name, one in figures.items():
-        for level in ("segments", "clips"):
-            for definition in ("two_class", "presence", "neither"):
-                figure = one[level][definition]
-                sources = figure["over_sources"]
-                table.add_row(
-                    name,
-                    f"{figure['of']:,} {level}",
-                    definition,
-                    f"{100 * figure['share']:.2f} %",
-                    f"{100 * figure['wilson'][0]:.1f}-{100 * figure['wilson'][1]:.1f}",
-                    f"{100 * sources[0]:.1f}-{100 * sources[1]:.1f}" if sources else "",
-                )
+        for items, definition, figure in _shares(one):
+            sources = figure["over_sources"]
+            table.add_row(
+                name,
+                f"{figure['of']:,} {items}",
+                definition.replace("_", " "),
+                f"{100 * figure['share']:.2f} %",
+                f"{100 * figure['wilson'][0]:.1f}-{100 * figure['wilson'][1]:.1f}",
+                f"{100 * sources[0]:.1f}-{100 * sources[1]:.1f}" if sources else "",
+            )
     return table
+
+
+def _shares(figures: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Items, definition and share, for all shares of a set that are of something."""
+    for level, one in figures.items():
+        if not isinstance(one, dict):
+            continue
+        found = {"right": one} if "wilson" in one else one
+        for definition, figure in found.items():
+            if isinstance(figure, dict) and "wilson" in figure and figure["of"]:
+                yield level, definition, figure
 
 
 def sources_table(figures: dict[str, Any]) -> Table:

@@ -6,6 +6,7 @@ names the file, the key, the value and what is allowed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +25,14 @@ class Strict(BaseModel):
 
 
 class ValidationConfig(Strict):
-    """What is kept from training: patterns against `source/original_path`, and a share of the rest."""
+    """What is kept from training: patterns against `source/original_path`, and a share of the rest.
+
+    A share of the recordings and voices, or of the sources, whole ones in either case; see `manifest`.
+    """
 
     hold_out: tuple[str, ...] = ()
     fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
+    by: Literal["recording", "source"] = "recording"
     scenes: int = Field(default=1200, ge=0, description="composed examples to validate on")
     mixtures: int = Field(default=200, ge=1, description="examples per level of speech over music, at the end")
 
@@ -128,8 +133,16 @@ class TrainingConfig(Strict):
         return self
 
 
-def read_config(path: Path, **overrides: Any) -> TrainingConfig:
-    """Read and check a configuration; `overrides` replace top-level keys of the file.
+def read_config(path: Path, settings: Sequence[str] = (), **overrides: Any) -> TrainingConfig:
+    """Read and check a configuration.
+
+    Parameters
+    ----------
+    settings
+        ``KEY=VALUE`` as a command line gives them, the key with dots, the value as YAML; they
+        replace keys of the file.
+    overrides
+        Replace top-level keys of the file.
 
     Raises
     ------
@@ -144,6 +157,8 @@ def read_config(path: Path, **overrides: Any) -> TrainingConfig:
         raise UsageError(f"{path}: is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise UsageError(f"{path}: must hold keys and values, not {type(data).__name__}")
+    for setting in settings:
+        _put(data, setting)
     from catalog_tagger.training.tasks import task_named
 
     try:
@@ -155,6 +170,22 @@ def read_config(path: Path, **overrides: Any) -> TrainingConfig:
     except ValidationError as error:
         raise UsageError("\n".join(_describe(path, one, below="options") for one in error.errors())) from error
     return config
+
+
+def _put(data: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals:
+        raise UsageError(f"--set {setting}: expected KEY=VALUE, such as optimisation.steps=500")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {setting}: the value is not YAML") from error
+    *parts, last = key.split(".")
+    for part in parts:
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise UsageError(f"--set {setting}: {part!r} has no keys of its own")
+    data[last] = value
 
 
 def _describe(path: Path, error: Any, *, below: str = "") -> str:

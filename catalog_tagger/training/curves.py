@@ -75,7 +75,7 @@ def draw_curves(lines: list[dict[str, Any]], path: Path) -> None:
                 linewidth=1.2,
             )
         panel.set(xlabel="step", ylabel=unit)
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.05 * panel.get_ylim()[1])
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].legend(frameon=False)

@@ -1,9 +1,15 @@
 """The labelled recordings: a CSV of clips, and a split that leaks nothing.
 
-Columns: `path` (relative to the CSV), `role` (`speech`, `music`, `noise` or `tag`) and `source`
-(the collection) are needed; `split`, `label`, `original_path`, `start_s`, `duration_s`,
-`speaker_or_artist`, `gender`, `language`, `licence`, `original_sample_rate` are used where they are present. A row
-without `split` is a training row. Rows with the split `test` never reach training.
+Only the column `path` (relative to the CSV) is needed; a byte order mark is passed over. Used where
+they are present:
+
+- `labels` or `label`: what is heard, several with ``;`` between;
+- `role`: `speech`, `music`, `noise` or `tag`; without it the label where that is one of these,
+  `speech` where there is a `gender`, else `tag`;
+- `source`: the collection; without it the name of the CSV;
+- `split`: `train` or `test`, without it `train`; rows of `test` never reach training;
+- `original_path`, `speaker_or_artist`: what splits keep together, see below;
+- `duration_s`, `gender`, `language`, `licence`.
 
 Clips that share a recording or a voice share a *group*, and a group is on one side of the split
 whole: in one source, two clips are of one group when the stem of their `original_path` is the same
@@ -21,14 +27,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, Literal
 
 from catalog_tagger.errors import UsageError
 
 ROLES: Final = ("speech", "music", "noise", "tag")
 GENDERS: Final = {"f": "f", "female": "f", "m": "m", "male": "m"}
 MIN_SPEAKERS: Final = 4
-_NEEDED: Final = ("path", "role", "source")
 
 
 @dataclass(frozen=True)
@@ -70,18 +75,14 @@ def read_manifest(path: Path) -> tuple[Clip, ...]:
     Raises
     ------
     UsageError
-        The file is missing, lacks a needed column, or holds an unknown role.
+        The file is missing, has no column `path`, a row without one, or an unknown role.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
-            missing = [name for name in _NEEDED if name not in columns]
-            if missing:
-                raise UsageError(
-                    f"{path}: the manifest lacks the column(s) {', '.join(missing)}; "
-                    f"it has {', '.join(columns) or 'none'}"
-                )
+            if "path" not in columns:
+                raise UsageError(f"{path}: the manifest lacks the column path; it has {', '.join(columns) or 'none'}")
             clips = tuple(_clip(row, path, line) for line, row in enumerate(reader, start=2))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: cannot be read as a manifest: {error}") from error
@@ -91,7 +92,10 @@ def read_manifest(path: Path) -> tuple[Clip, ...]:
 
 
 def _clip(row: dict[str, str], manifest: Path, line: int) -> Clip:
-    role = row["role"]
+    if not row["path"]:
+        raise UsageError(f"{manifest}, line {line}: the row has no path")
+    label = row.get("labels") or row.get("label") or ""
+    role = row.get("role") or _role_of(label, gender=row.get("gender") or "")
     if role not in ROLES:
         raise UsageError(f"{manifest}, line {line}: role is {role!r}; it must be one of {', '.join(ROLES)}")
     try:
@@ -102,8 +106,8 @@ def _clip(row: dict[str, str], manifest: Path, line: int) -> Clip:
         path=manifest.parent / row["path"],
         split=row.get("split") or "train",
         role=role,
-        label=row.get("label") or "",
-        source=row["source"],
+        label=label,
+        source=row.get("source") or manifest.stem,
         original_path=row.get("original_path") or row["path"],
         speaker=row.get("speaker_or_artist") or "",
         licence=row.get("licence") or "",
@@ -111,6 +115,12 @@ def _clip(row: dict[str, str], manifest: Path, line: int) -> Clip:
         gender=GENDERS.get((row.get("gender") or "").strip().lower(), ""),
         language=row.get("language") or "",
     )
+
+
+def _role_of(label: str, *, gender: str) -> str:
+    if label in ROLES:
+        return label
+    return "speech" if gender else "tag"
 
 
 def groups(clips: Sequence[Clip]) -> list[str]:
@@ -142,7 +152,14 @@ def groups(clips: Sequence[Clip]) -> list[str]:
     return [root(node) for node in nodes]
 
 
-def split_clips(clips: Sequence[Clip], *, hold_out: Sequence[str], fraction: float, seed: int) -> Split:
+def split_clips(
+    clips: Sequence[Clip],
+    *,
+    hold_out: Sequence[str],
+    fraction: float,
+    seed: int,
+    by: Literal["recording", "source"] = "recording",
+) -> Split:
     """Divide the training rows into training and validation by group.
 
     Parameters
@@ -154,9 +171,12 @@ def split_clips(clips: Sequence[Clip], *, hold_out: Sequence[str], fraction: flo
         validation whole. This is how whole sources are held out.
     fraction
         Share of the other groups that goes to validation, drawn by a hash of `seed` and group.
+    by
+        `recording`: groups are what shares a recording or a voice, see the module's text; `source`:
+        whole collections.
     """
     rows = [clip for clip in clips if clip.split == "train"]
-    names = groups(rows)
+    names = groups(rows) if by == "recording" else [clip.source for clip in rows]
     held = {
         name
         for clip, name in zip(rows, names, strict=True)

@@ -60,6 +60,7 @@ def prepare(config: TrainingConfig, cache_dir: Path, *, progress: Progress) -> M
         hold_out=config.validation.hold_out,
         fraction=config.validation.fraction,
         seed=config.seed,
+        by=config.validation.by,
     )
     place = {clip.path: index for index, clip in enumerate(rows)}
     names = dict(zip((clip.path for clip in rows), groups(rows), strict=True))

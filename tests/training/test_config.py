@@ -61,6 +61,29 @@ def test_error_names_the_key_and_the_remedy(tmp_path: Path, text: str, words: st
     assert str(path) in str(caught.value)
 
 
+def test_settings_replace_keys_of_the_file(tmp_path: Path) -> None:
+    settings = ["optimisation.steps=7", "architecture.channels=[4, 8]", "notes=[a"]
+    with pytest.raises(UsageError, match=r"notes=\[a: the value is not YAML"):
+        read_config(_write(tmp_path, GOOD), settings)
+    config = read_config(_write(tmp_path, GOOD + "architecture: {name: residual_cnn}\n"), settings[:2])
+    assert config.optimisation.steps == 7
+    assert config.architecture == {"name": "residual_cnn", "channels": [4, 8]}
+    for setting, words in (("seed", "expected KEY=VALUE"), ("name.a=1", "'name' has no keys"), ("sed=1", "key 'sed'")):
+        with pytest.raises(UsageError, match=words):
+            read_config(_write(tmp_path, GOOD), [setting])
+
+
+def test_options_are_checked_by_their_task(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"unknown key 'options\.takes'; remove it"):
+        read_config(_write(tmp_path, GOOD + "options: {takes: 3}\n"))
+    with pytest.raises(UsageError, match=r"'options\.takes' is 0"):
+        read_config(_write(tmp_path, GOOD + "task: tags\noptions: {takes: 0}\n"))
+
+
+def test_the_cluster_configuration_is_valid() -> None:
+    assert read_config(Path(__file__).parents[2] / "deploy" / "train.yaml").task == "tags"
+
+
 def test_a_missing_file_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.yaml: cannot be read"):
         read_config(tmp_path / "none.yaml")

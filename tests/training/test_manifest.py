@@ -80,11 +80,31 @@ def test_reads_what_it_needs(tmp_path: Path) -> None:
     assert all(clip.path.exists() for clip in clips)
 
 
+def test_what_a_row_leaves_out_follows_from_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("\ufeffpath,label,gender\na.wav,speech,\nb.wav,dog;rain,\nc.wav,,f\n", encoding="utf-8")
+    clips = read_manifest(path)
+    assert [clip.role for clip in clips] == ["speech", "tag", "speech"]
+    assert {clip.source for clip in clips} == {"mine"}
+    assert {clip.split for clip in clips} == {"train"}
+    assert clips[0].path == tmp_path / "a.wav"
+
+
+def test_whole_sources_are_held_out_when_asked() -> None:
+    clips = [_clip(number, f"s{number % 20}", f"t{number}", "") for number in range(200)]
+    split = split_clips(clips, hold_out=["s0/*/t0.wav"], fraction=0.3, seed=1, by="source")
+    held = {clip.source for clip in split.validation}
+    assert not held & {clip.source for clip in split.train}
+    assert 1 < len(held) < 12
+    assert "s0" in held
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "lacks the column"),
-        ("path,role\na,speech\n", "lacks the column\\(s\\) source"),
+        ("", "lacks the column path; it has none"),
+        ("file,label\na,speech\n", "lacks the column path; it has file, label"),
+        ("label,path\ndog,a.wav\ncat,\n", "line 3: the row has no path"),
         ("path,role,source\n", "has no rows"),
         ("path,role,source\na,singing,x\n", "line 2: role is 'singing'"),
         ("path,role,source,duration_s\na,music,x,long\n", "line 2: duration_s is 'long'"),

@@ -1,0 +1,180 @@
+"""A manifest and a configuration out of a folder of recordings, to begin a training with.
+
+The folder holds one subfolder per label, and below it audio at any depth::
+
+    recordings/<label>/<file>
+    recordings/<label>/<artist, speaker, album or collection>/<file>
+
+Folders below a label are taken for what must not be torn apart: all files of one name below any
+label are trained on, or held out, together. About one unit in seven (such a folder, or a file that
+lies in none) of each label gets the split `test`, at least one of a label that has three.
+
+What the labels are decides the task: `speech` and `music` (and `noise` for neither) give
+`speech_music`, `female` and `male` give `voice_gender`, all others `tags`; a folder ``dog;rain``
+holds both. Two files are written, and none is replaced: the configuration, and beside it the
+manifest, of the same name with ``.csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from catalog_tagger.errors import UsageError
+from catalog_tagger.tagging.track_list import AUDIO_EXTENSIONS
+
+_TEST_SHARE: Final = 1 / 7
+_COLUMNS: Final = ("path", "label", "role", "gender", "source", "original_path", "speaker_or_artist", "split")
+_GENDERS: Final = {"female": "f", "male": "m"}
+_SPEECH_MUSIC: Final = {"speech", "music", "noise"}
+
+_NETWORKS: Final = {
+    "speech_music": "  name: residual_cnn",
+    "voice_gender": "  name: voice_cnn",
+    "tags": "  name: vgg_tagger       # or residual_cnn",
+}
+_CONFIGURATION: Final = """\
+# Made from {folder}; every key is described in catalog_tagger/training/config.py.
+name: {name}
+task: {task}
+manifest: {manifest}
+architecture:
+{network}
+validation:
+  fraction: 0.15         # of the recordings and voices, whole ones; never used for training
+optimisation:
+  steps: 3000            # batches; the learning rate falls to zero over them
+  max_minutes: 60        # ends it earlier, if it is clearly not going to be in time
+  batch_size: 32
+  validate_every_steps: 250
+  patience: 6            # validations in a row that are no better end it
+report_on_test: true     # measure the rows with the split test, once, at the end
+"""
+
+
+@dataclass(frozen=True)
+class Scaffold:
+    """What was written.
+
+    Attributes
+    ----------
+    clips
+        Rows per label.
+    test
+        Rows of the split `test`, all labels together.
+    """
+
+    config: Path
+    manifest: Path
+    task: str
+    clips: dict[str, int]
+    test: int
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    label: str
+    unit: str
+
+
+def scaffold(folder: Path, config: Path) -> Scaffold:
+    """Write a manifest and a configuration for the recordings in `folder`.
+
+    Raises
+    ------
+    UsageError
+        There are no labels, a label has no audio, or a file to be written exists.
+    """
+    manifest = config.with_suffix(".csv")
+    for path in (config, manifest):
+        if path.exists():
+            raise UsageError(f"{path}: exists; name another configuration, or remove it")
+    files = _files(folder)
+    labels = sorted({one.label for one in files})
+    task = _task(set(labels))
+    tested = _tested(files)
+    rows = [_row(one, folder, manifest, task=task, test=one.unit in tested) for one in files]
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    manifest.write_text(table.getvalue(), encoding="utf-8", newline="")
+    name = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in config.stem.lower())
+    text = _CONFIGURATION.format(
+        folder=folder, name=name.strip("_") or "mine", task=task, manifest=_quoted(manifest), network=_NETWORKS[task]
+    )
+    config.write_text(text, encoding="utf-8")
+    return Scaffold(
+        config=config,
+        manifest=manifest,
+        task=task,
+        clips={label: sum(one.label == label for one in files) for label in labels},
+        test=sum(row["split"] == "test" for row in rows),
+    )
+
+
+def _files(folder: Path) -> list[_File]:
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: is no folder; it should hold one subfolder of audio per label")
+    found = []
+    for place in sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith(".")):
+        inside = [one for one in sorted(place.rglob("*")) if one.is_file() and _is_audio(one)]
+        if not inside:
+            raise UsageError(f"{place}: holds no audio ({', '.join(sorted(AUDIO_EXTENSIONS))}); remove it or fill it")
+        for one in inside:
+            first, *rest = one.relative_to(place).parts
+            unit = first if rest else str(one.relative_to(folder).with_suffix(""))
+            found.append(_File(one, place.name, unit))
+    if not found:
+        raise UsageError(f"{folder}: holds no folder; it should hold one subfolder of audio per label")
+    return found
+
+
+def _is_audio(path: Path) -> bool:
+    return path.suffix.lower().removeprefix(".") in AUDIO_EXTENSIONS and not path.name.startswith(".")
+
+
+def _task(labels: set[str]) -> str:
+    if {"speech", "music"} <= labels <= _SPEECH_MUSIC:
+        return "speech_music"
+    return "voice_gender" if labels == set(_GENDERS) else "tags"
+
+
+def _tested(files: list[_File]) -> set[str]:
+    """The units whose files are measured on, some of each label."""
+    units: dict[str, set[str]] = defaultdict(set)
+    for one in files:
+        units[one.label].add(one.unit)
+    tested: set[str] = set()
+    for found in units.values():
+        drawn = sorted(found, key=lambda unit: hashlib.sha256(unit.encode()).digest())
+        tested.update(drawn[: max(round(_TEST_SHARE * len(drawn)), len(drawn) >= 3)])
+    return tested
+
+
+def _row(one: _File, folder: Path, manifest: Path, *, task: str, test: bool) -> dict[str, str]:
+    inside = one.path.relative_to(folder)
+    alone = one.unit == str(inside.with_suffix(""))
+    voices = task == "voice_gender"
+    place, near = one.path.absolute(), manifest.parent.absolute()
+    return {
+        "path": (place.relative_to(near) if place.is_relative_to(near) else place).as_posix(),
+        "label": "" if voices else one.label,
+        "role": one.label if task == "speech_music" else "speech" if voices else "tag",
+        "gender": _GENDERS[one.label] if voices else "",
+        "source": folder.resolve().name,
+        # What splits keep together has one name; two labels may well have a 1.wav each.
+        "original_path": "_".join(inside.parts) if alone else f"{one.unit}/",
+        "speaker_or_artist": "" if alone else one.unit,
+        "split": "test" if test else "train",
+    }
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
