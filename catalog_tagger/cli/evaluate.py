@@ -1,4 +1,4 @@
-"""``catalog-tagger evaluate``: how often a bundle is right on labelled clips."""
+"""``catalog-tagger evaluate``: how often a bundle is right on labelled clips, and under which treatment it breaks."""
 
 from __future__ import annotations
 
@@ -10,44 +10,82 @@ import click
 @click.command(short_help="Measure a bundle on labelled clips.")
 @click.argument("bundle")
 @click.argument("manifest", type=click.Path(path_type=Path))
-@click.option("--split", default="test", show_default=True, help="Which rows of the manifest to use.")
+@click.option("--against", help="A second bundle of the same task, by name or folder: paired tests between the two.")
+@click.option("--split", help="Which rows of the manifest to use, or 'all'; 'test' where there are such rows.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("evaluation"),
+    show_default=True,
+    help="Folder for the page and its data.",
+)
+@click.option("--stress", is_flag=True, help="Treat the clips (noise, codecs, rooms, ...) and say where it breaks.")
+@click.option(
+    "--stress-clips",
+    type=click.IntRange(min=2),
+    default=120,
+    show_default=True,
+    help="How many clips to treat, drawn evenly from the sources.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws the clips to treat, noises and rooms.")
 @click.option(
     "--cache",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False),
     default=Path(".training-cache"),
     show_default=True,
     help="Where decoded clips are kept.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print all figures, per source too, as JSON.")
-def evaluate(bundle: str, manifest: Path, split: str, cache: Path, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print what the page shows as JSON.")
+def evaluate(
+    bundle: str,
+    manifest: Path,
+    against: str | None,
+    split: str | None,
+    out: Path,
+    stress: bool,
+    stress_clips: int,
+    seed: int,
+    cache: Path,
+    as_json: bool,
+) -> None:
     """Measure BUNDLE (a name or a folder) on the rows of MANIFEST, a CSV as `train` takes it.
 
+    OUT receives evaluation.html, a page to open, and evaluation.json, its data; with --stress
+    instead stress.html and stress.json.
+
     \b
-    Example:
-      catalog-tagger evaluate speech_music clips.csv --split test
+    Examples:
+      catalog-tagger evaluate speech_music clips.csv
+      catalog-tagger evaluate my_bundle clips.csv --against speech_music
+      catalog-tagger evaluate speech_music clips.csv --stress
     """
-    import torch
     from rich.console import Console
 
+    from catalog_tagger.cli.evaluation_display import show_evaluation, show_stress
     from catalog_tagger.cli.output import show_json
-    from catalog_tagger.cli.training_display import TrainingDisplay, figures_table, sources_table
+    from catalog_tagger.cli.training_display import TrainingDisplay
     from catalog_tagger.models.bundle import load_bundle
-    from catalog_tagger.training.config import ClipConfig
-    from catalog_tagger.training.measure import measure, select
+    from catalog_tagger.training.evaluation import evaluate_bundle, read_material
+    from catalog_tagger.training.pages import write_page
+    from catalog_tagger.training.pages.evaluation import evaluation_page
+    from catalog_tagger.training.pages.stress import stress_page
+    from catalog_tagger.training.robustness import stress_bundle
 
+    if stress and against is not None:
+        raise click.UsageError("--against and --stress are two measurements; give one of them")
     loaded = load_bundle(bundle)
-    trained = loaded.card.get("training", {}).get("config", {})
-    special = ClipConfig.model_validate(trained.get("clips", {}))
-
-    def probabilities(waveforms: torch.Tensor) -> torch.Tensor:
-        return loaded.probabilities(loaded.frontend(waveforms))
-
-    clips = select(manifest, split=split)
+    rival = None if against is None else load_bundle(against)
     with TrainingDisplay(Console(stderr=True)) as display:
-        figures = measure(clips, probabilities, special, cache, progress=display.prepare)
+        material = read_material(manifest, split=split, cache_dir=cache, progress=display.prepare)
+        if stress:
+            document = stress_bundle(loaded, material, clips=stress_clips, seed=seed, progress=display.prepare)
+            page = write_page(out, "stress", document, stress_page(document))
+        else:
+            document = evaluate_bundle(loaded, material, against=rival, progress=display.prepare)
+            page = write_page(out, "evaluation", document, evaluation_page(document))
     if as_json:
-        show_json({"bundle": loaded.name, "fingerprint": loaded.fingerprint, split: figures})
+        show_json(document)
         return
     console = Console(soft_wrap=True, highlight=False)
-    console.print(figures_table({split: figures}))
-    console.print(sources_table(figures))
+    (show_stress if stress else show_evaluation)(document, console)
+    console.print(f"\n{page}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import pairwise
 from typing import Final, Protocol
@@ -23,6 +22,7 @@ from catalog_tagger.tagging.voices import VOICE_GENDERS, judge_voice
 from catalog_tagger.training.config import ClipConfig
 from catalog_tagger.training.manifest import Clip
 from catalog_tagger.training.prepare import kind_of, matches
+from catalog_tagger.training.tag_labels import LabelRules, named_in, rules_in
 
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -105,6 +105,9 @@ class Definitions(Protocol):
     def shares(self, items: Items) -> dict[str, Rightness]:
         """Which items are right, by each definition."""
 
+    def right_as_known(self, items: Items) -> Rightness:
+        """One rightness for all items, that also holds where part of the truth is not known."""
+
     def true_class(self, items: Items) -> IntArray:
         """Index into `classes` of what each item is; -1 where it is none of them."""
 
@@ -130,11 +133,10 @@ class SpeechMusicDefinitions:
         self.config = ClipConfig() if config is None else config
 
     def truth(self, clip: Clip) -> tuple[float, ...]:
-        """Of (speech, music), by the clip's role; its own words where its labels name one of them."""
+        """Of (speech, music), by the clip's role; both where its labels and role name both."""
         if matches(clip, self.config.exclude):
             return UNKNOWN, UNKNOWN
-        named = names_of(clip)
-        if {"speech", "music"} <= named:
+        if {"speech", "music"} <= {*named_in(clip), clip.role}:
             return 1.0, 1.0
         known = {"speech": (1.0, 0.0), "music": (0.0, 1.0), "singing": (0.0, 1.0), "noise": (0.0, 0.0)}
         return known.get(kind_of(clip, self.config), (0.0, UNKNOWN))
@@ -152,6 +154,10 @@ class SpeechMusicDefinitions:
             "neither": (presence, count == 0),
             "presence": (presence, known),
         }
+
+    def right_as_known(self, items: Items) -> Rightness:
+        """Presence, of the labels that are known."""
+        return _all_known_right(items)
 
     def true_class(self, items: Items) -> IntArray:
         """By which of the two are there."""
@@ -173,12 +179,12 @@ class VoiceGenderDefinitions:
 
     labels: tuple[str, ...] = ("female", "voice")
     primary = "gender"
-    per_source = ("gender", "decided", "right_if_decided", "voiceless_unknown")
+    per_source = ("gender", "verdict", "right_if_decided", "voiceless_unknown")
     classes = VOICE_GENDERS
     words: Mapping[str, str] = {
         "gender": "of a voice of known gender, the probability of female is on the right side of 0.5",
-        "decided": "of a voice of known gender, the tables would say female or male",
-        "right_if_decided": "of those, how many rightly",
+        "verdict": "of a voice of known gender, the tables would say it; unknown and mixed are wrong",
+        "right_if_decided": "of those of which they would say female or male, rightly",
         "voiceless_unknown": "of items in which nobody speaks (singing among them), the tables would say unknown",
     }
 
@@ -192,7 +198,7 @@ class VoiceGenderDefinitions:
             return UNKNOWN, UNKNOWN
         if clip.role == "speech":
             return {"f": 1.0, "m": 0.0}.get(clip.gender, UNKNOWN), 1.0
-        return UNKNOWN, 0.0
+        return UNKNOWN, 0.0 if kind_of(clip, self.config) in {"music", "singing", "noise"} else UNKNOWN
 
     def shares(self, items: Items) -> dict[str, Rightness]:
         """Gender at 0.5, and what the tables would say of it."""
@@ -202,10 +208,16 @@ class VoiceGenderDefinitions:
         decided = said < 2
         return {
             "gender": (self._female(items) == (female == 1), gendered),
-            "decided": (decided, gendered),
+            "verdict": (said == true, gendered),
             "right_if_decided": (said == true, gendered & decided),
             "voiceless_unknown": (said == 3, voice == 0),
         }
+
+    def right_as_known(self, items: Items) -> Rightness:
+        """Gender at 0.5 of a voice; unknown where nobody speaks."""
+        shares = self.shares(items)
+        (gender, gendered), (unknown, voiceless) = shares["gender"], shares["voiceless_unknown"]
+        return np.where(gendered, gender, unknown), gendered | voiceless
 
     def true_class(self, items: Items) -> IntArray:
         """Female, male; unknown where nobody speaks."""
@@ -253,33 +265,23 @@ class TagsDefinitions:
         self._truth = truth
 
     def truth(self, clip: Clip) -> tuple[float, ...]:
-        """A clip has the labels it names, `speech` and `music` by its role too, and no other.
-
-        Nothing is known of a clip that names none of the labels. Of music nobody says which
-        instruments play, and of a single instrument nobody says whether it is music.
-        """
-        if self._truth is not None:
-            return self._truth(clip)
-        named = names_of(clip)
-        if matches(clip, self.config.exclude) or not named & set(self.labels):
+        """By the rules of the bundle's training, else of `tag_labels` alone."""
+        if matches(clip, self.config.exclude):
             return (UNKNOWN,) * len(self.labels)
-        unsaid = ["instrument_*"] if "music" in named else []
-        unsaid += ["music"] if any(one.startswith("instrument_") for one in named) else []
-        return tuple(
-            1.0 if label in named else UNKNOWN if any(fnmatchcase(label, one) for one in unsaid) else 0.0
-            for label in self.labels
-        )
+        return LabelRules().truth(clip, self.labels) if self._truth is None else self._truth(clip)
 
     def shares(self, items: Items) -> dict[str, Rightness]:
         """The highest label, and all of them at 0.5."""
-        values, truth = items.values, items.truth
-        known = ~np.isnan(truth)
-        highest = np.where(known, values, -np.inf).argmax(axis=1)
-        right = ((values >= 0.5) == (truth >= 0.5)) | ~known
+        truth = items.truth
+        highest = self.said_class(items)
         return {
             "top": (np.take_along_axis(truth, highest[:, None], axis=1)[:, 0] == 1, (truth == 1).any(axis=1)),
-            "all_right": (right.all(axis=1), known.any(axis=1)),
+            "all_right": _all_known_right(items),
         }
+
+    def right_as_known(self, items: Items) -> Rightness:
+        """The highest label."""
+        return self.shares(items)["top"]
 
     def true_class(self, items: Items) -> IntArray:
         """The label of an item that has one only."""
@@ -291,26 +293,38 @@ class TagsDefinitions:
         return np.asarray(np.where(np.isnan(items.truth), -np.inf, items.values).argmax(axis=1), np.int64)
 
 
-def names_of(clip: Clip) -> set[str]:
-    """The labels a clip names (several with ``;`` between), and its role where that is a label too."""
-    named = {one.strip() for one in clip.label.split(";")} - {""}
-    return named | ({clip.role} & {"speech", "music"})
+def _all_known_right(items: Items) -> Rightness:
+    known = ~np.isnan(items.truth)
+    right = ((items.values >= 0.5) == (items.truth >= 0.5)) | ~known
+    return np.asarray(right.all(axis=1), bool), np.asarray(known.any(axis=1), bool)
 
 
-def definitions_of(bundle: Bundle) -> Definitions:
-    """The definitions of a bundle's task, with the special clips of its training's configuration.
+def definitions_of(
+    bundle: Bundle, *, clips_of: Bundle | None = None, labels: Sequence[str] | None = None
+) -> Definitions:
+    """The definitions of a bundle's task.
+
+    Parameters
+    ----------
+    clips_of
+        The bundle whose training says which clips are special; `bundle` itself if not given.
+    labels
+        Only these of the labels of a bundle of task `tags`.
 
     Raises
     ------
     UsageError
         Nothing says what is right for its task.
     """
-    trained = bundle.card.get("training", {}).get("config", {})
+    trained = (clips_of or bundle).card.get("training", {}).get("config", {})
     config = ClipConfig.model_validate(trained.get("clips", {}))
     if bundle.task == SPEECH_MUSIC:
         return SpeechMusicDefinitions(config)
     if bundle.task == VOICE_GENDER:
         return VoiceGenderDefinitions(bundle.decision, config)
     if bundle.task == TAGS:
-        return TagsDefinitions(bundle.labels, config)
+        chosen = tuple(bundle.labels if labels is None else labels)
+        rules = rules_in(trained.get("options", {}))
+        by_rule = (lambda clip: rules.truth(clip, chosen)) if rules != LabelRules() else None
+        return TagsDefinitions(chosen, config, by_rule)
     raise UsageError(f"bundle {bundle.name}: nothing says what is right for the task {bundle.task!r}")

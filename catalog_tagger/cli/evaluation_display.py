@@ -1,0 +1,127 @@
+"""The figures of an evaluation as tables on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_PER_LABEL = {"precision": "precision", "recall": "recall", "f": "F", "average_precision": "AP", "auc": "AUC"}
+
+
+def show_evaluation(document: Mapping[str, Any], console: Console) -> None:
+    """Shares, labels, sources and, with a second bundle, the tests between the two."""
+    figures = document["figures"]
+    shares = [name for name, one in figures["clips"].items() if isinstance(one, dict) and "wilson" in one and one["of"]]
+    console.print(_shares(figures, shares))
+    console.print()
+    console.print(_labels(figures))
+    rows = figures["sources"]
+    columns = [name for name in shares if any(f"clips_{name}" in row for row in rows)]
+    console.print()
+    console.print(_sources(rows, columns))
+    if "against" in document:
+        console.print()
+        console.print(_tests(document))
+
+
+def show_stress(document: Mapping[str, Any], console: Console) -> None:
+    """Where each kind of clip breaks, treatment by treatment."""
+    kinds = document["kinds"]
+    table = _table("treatment", "levels", *kinds, left=2)
+    clean = (f"{100 * kind['clean'][0]:.1f} % of {kind['items']}" for kind in kinds.values())
+    table.add_row("untreated", "", *clean, end_section=True)
+    for one in document["treatments"]:
+        cells = []
+        for kind in kinds:
+            line = one["lines"].get(kind)
+            at = None if line is None else line["breaks"]
+            holds = "" if line is None else "holds"
+            cells.append(holds if at is None else f"{one['levels'][at]} ({100 * line['shares'][at][0]:.0f} %)")
+        table.add_row(one["name"], f"{one['levels'][0]} to {one['levels'][-1]}", *cells)
+    console.print(table)
+    console.print("breaks at the first level whose share is under the untreated clips' interval or under ", end="")
+    console.print(f"{100 * document['bound']:.0f} %")
+    for skipped in document["skipped"]:
+        console.print(f"not measured: {skipped['name']}; {skipped['why']}")
+
+
+def _shares(figures: Mapping[str, Any], names: Sequence[str]) -> Table:
+    table = _table("right", "of", "share", "95 % (items)", "95 % (sources)", left=1)
+    for name in names:
+        for level in ("segments", "clips"):
+            one = figures[level][name]
+            if one["of"]:
+                table.add_row(
+                    name.replace("_", " "),
+                    f"{one['of']:,} {level}",
+                    f"{100 * one['share']:.1f} %",
+                    _ends(one["wilson"]),
+                    _ends(one["over_sources"]),
+                )
+    return table
+
+
+def _labels(figures: Mapping[str, Any]) -> Table:
+    table = _table("label", "true clips", *_PER_LABEL.values(), "calibration error", left=1)
+    level = figures["clips"]
+    for label, one in level["labels"].items():
+        cells = [_number(one[name]["value"]) for name in (*_PER_LABEL, "calibration_error")]
+        table.add_row(label, f"{one['true']:,} of {one['known']:,}", *cells)
+    mean = level["mean"]
+    cells = [_number(mean[name]["value"]) for name in ("f", "map", "auc", "calibration_error")]
+    table.add_row("mean", "", "", "", *cells)
+    return table
+
+
+def _sources(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
+    head = [f"{name.replace('_', ' ')}, %" for name in names]
+    table = _table("source", "truth", "segments", *head, "clips", *head, left=2)
+    for row in rows:
+        cells = [row["source"], row["truth"]]
+        for level in ("segments", "clips"):
+            cells.append(f"{row.get(level, 0):,}")
+            for name in names:
+                share = row.get(f"{level}_{name}")
+                cells.append("" if share is None else f"{100 * share:.1f}")
+        table.add_row(*cells)
+    return table
+
+
+def _tests(document: Mapping[str, Any]) -> Table:
+    table = _table(
+        "clips", document["bundle"], document["against"]["bundle"], "over", "difference", "95 %", "p", left=1
+    )
+    for quantity in ("right", "squared_error"):
+        found = document["against"]["tests"]["clips"][quantity]
+        for over in ("items", "sources"):
+            test = found[over]
+            if test is not None:
+                low, high = test["interval"]
+                table.add_row(
+                    quantity.replace("_", " "),
+                    _number(found["one"]),
+                    _number(found["other"]),
+                    f"{test['items']:,} {'clips' if over == 'items' else 'sources'}",
+                    f"{test['difference']:+.4f}",
+                    f"{low:+.4f} to {high:+.4f}",
+                    f"{test['p']:.2g}",
+                )
+    return table
+
+
+def _ends(pair: Sequence[float] | None) -> str:
+    return "" if pair is None else f"{100 * pair[0]:.1f}-{100 * pair[1]:.1f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _table(*columns: str, left: int) -> Table:
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    for at, name in enumerate(columns):
+        table.add_column(name, justify="left" if at < left else "right", overflow="fold")
+    return table

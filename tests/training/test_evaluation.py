@@ -1,0 +1,271 @@
+"""The command that measures: its documents, its pages, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from toy_collection import write_collection
+
+from catalog_tagger.cli.evaluate import evaluate
+from catalog_tagger.errors import UsageError
+from catalog_tagger.models import build_model
+from catalog_tagger.models.bundle import load_bundle, save_bundle
+from catalog_tagger.models.calibration import Calibration
+from catalog_tagger.training import robustness
+from catalog_tagger.training.definitions import definitions_of
+from catalog_tagger.training.measure import scorer_of
+from catalog_tagger.training.pages.evaluation import evaluation_page
+from catalog_tagger.training.pages.stress import stress_page
+from catalog_tagger.training.robustness import breaks_at
+
+ARCHITECTURE = {"name": "residual_cnn", "channels": [4, 8], "hidden": 8}
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_collection(tmp_path_factory.mktemp("toy"), per_kind=8, seconds=2.0)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def _untrained(folder: Path, task: str, labels: tuple[str, ...], *, seed: int = 0) -> str:
+    architecture = {**ARCHITECTURE, "n_labels": len(labels)}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        save_bundle(
+            folder,
+            name=folder.name,
+            task=task,
+            labels=labels,
+            architecture=architecture,
+            frontend={"name": "cqt"},
+            model=build_model(architecture),
+            calibration=Calibration.identity(len(labels)),
+            card={},
+        )
+    return str(folder)
+
+
+def _run(*arguments: str | Path) -> str:
+    return CliRunner().invoke(evaluate, [str(one) for one in arguments], catch_exceptions=False).stdout
+
+
+class _Tags(HTMLParser):
+    """Opened and closed tags balance, and nothing is fetched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        assert not {"src", "srcset", "onload"} & {name for name, _ in attrs}
+        links = [value or "" for name, value in attrs if name in {"href", "xlink:href"}]
+        assert all(link.startswith("#") for link in links)
+        if tag not in {"meta", "br"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def _tags_of(page: str) -> set[str]:
+    tags = _Tags()
+    tags.feed(page)
+    assert tags.open == []
+    return tags.seen
+
+
+def test_a_bundle_is_measured_against_another(collection: Path, bundle: str, cache: Path, tmp_path: Path) -> None:
+    _run(bundle, collection, "--against", bundle, "--cache", cache, "--out", tmp_path)
+    document = json.loads((tmp_path / "evaluation.json").read_text())
+    assert document["fingerprint"] == load_bundle(bundle).fingerprint
+    assert (document["split"], document["clips"], document["unlabelled"]) == ("test", 6, 0)
+    clips = document["figures"]["clips"]
+    assert clips["two_class"]["of"] == 4
+    assert {row["source"] for row in document["figures"]["sources"]} == {"speech-1", "music-1", "noise-1"}
+    assert sum(map(sum, document["details"]["clips"]["confusion"]["counts"])) == 6
+    test = document["against"]["tests"]["clips"]["squared_error"]["items"]
+    assert (test["items"], test["difference"], test["p"]) == (6, 0.0, 1.0)
+    page = (tmp_path / "evaluation.html").read_text()
+    assert {"svg", "table", "style"} <= _tags_of(page)
+    assert "script" not in _tags_of(page)
+    assert "var(--c1)" in page
+    assert "#0000" not in page
+
+
+def test_columns_go_by_label(bundle: str) -> None:
+    loaded = load_bundle(bundle)
+    assert loaded.labels == ("music", "speech")
+    waveforms = torch.randn(2, 80_000) * 0.1
+    heard = scorer_of(loaded, definitions_of(loaded))(waveforms)
+    torch.testing.assert_close(heard, loaded.probabilities(loaded.frontend(waveforms))[:, [1, 0]])
+
+
+def test_a_manifest_of_paths_and_labels_is_enough(collection: Path, cache: Path, tmp_path: Path) -> None:
+    rows = ["\ufeffpath,label"]
+    rows += [f"{collection.parent}/{role}/{at}.wav,{label}" for at in (3, 7) for role, label in _TAGS.items()]
+    manifest = tmp_path / "mine.csv"
+    manifest.write_text("\n".join(rows), encoding="utf-8")
+    labels = ("babble", "hiss", "melody", "bells")
+    one = _untrained(tmp_path / "one", "tags", labels)
+    other = _untrained(tmp_path / "other", "tags", (*labels[:3], "horn"), seed=1)
+    shown = _run(one, manifest, "--against", other, "--cache", cache, "--out", tmp_path / "o", "--json")
+    document = json.loads(shown)
+    assert document == json.loads((tmp_path / "o" / "evaluation.json").read_text())
+    assert document["split"] == "all"
+    figures = document["figures"]["clips"]
+    assert figures["labels"]["babble"]["true"] == 2
+    assert figures["labels"]["bells"]["average_precision"]["value"] is None
+    assert figures["mean"]["map_at_3"]["value"] is not None
+    assert document["against"]["labels"] == ["babble", "hiss", "melody"]
+    assert set(document["against"]["tests"]["clips"]["right"]) == {"one", "other", "items", "sources"}
+    assert document["against"]["tests"]["clips"]["right"]["sources"] is None
+    _tags_of((tmp_path / "o" / "evaluation.html").read_text())
+
+
+_TAGS = {"speech": "babble", "music": "melody; hiss", "noise": "hiss"}
+
+
+def test_voices_are_measured_where_genders_are_given(collection: Path, cache: Path, tmp_path: Path) -> None:
+    rows = [{"path": f"speech/{at}.wav", "gender": "fm"[at % 2], "language": "en"} for at in range(4)]
+    rows += [{"path": "noise/0.wav", "gender": "", "language": ""}]
+    manifest = collection.parent / "voices.csv"
+    with manifest.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["path", "gender", "language", "role"])
+        writer.writeheader()
+        writer.writerows({**row, "role": row["path"].split("/")[0]} for row in rows)
+    voices = _untrained(tmp_path / "voices", "voice_gender", ("female", "voice"))
+    shown = _run(voices, manifest, "--cache", cache, "--out", tmp_path / "o")
+    document = json.loads((tmp_path / "o" / "evaluation.json").read_text())
+    assert document["figures"]["clips"]["gender"]["of"] == 4
+    assert document["figures"]["clips"]["voiceless_unknown"]["of"] == 1
+    assert {row["language"] for row in document["figures"]["languages"]} == {"en"}
+    assert "voiceless unknown" in shown
+    assert str(tmp_path / "o" / "evaluation.html") in shown
+
+
+def test_what_cannot_be_measured_is_said_in_one_line(
+    collection: Path, bundle: str, cache: Path, tmp_path: Path
+) -> None:
+    tags = _untrained(tmp_path / "tags", "tags", ("bells",))
+    common = ["--cache", str(cache), "--out", str(tmp_path / "o")]
+    for arguments, message in (
+        ([bundle, str(collection), "--split", "hidden"], "no row has the split 'hidden'; there are test, train"),
+        ([tags, str(collection)], "none of its 6 clips says anything of bells"),
+        ([tags, str(collection), "--stress"], "no clip says anything of bells"),
+        ([bundle, str(collection), "--against", tags], "has the task tags, untrained has speech_music"),
+        ([bundle, str(tmp_path / "none.csv")], "none.csv: cannot be read"),
+    ):
+        result = CliRunner().invoke(evaluate, [*arguments, *common])
+        assert isinstance(result.exception, UsageError), arguments
+        assert message in str(result.exception)
+    result = CliRunner().invoke(evaluate, [bundle, str(collection), "--stress", "--against", bundle, *common])
+    assert result.exit_code == 2
+    assert not (tmp_path / "o").exists()
+
+
+def test_clips_are_treated_and_the_page_says_where_it_breaks(
+    collection: Path, bundle: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = {"noise", "music"}
+    monkeypatch.setattr(robustness, "TREATMENTS", [one for one in robustness.TREATMENTS if one.name in chosen])
+    arguments = [bundle, collection, "--stress", "--stress-clips", 5, "--cache", cache, "--out", tmp_path]
+    shown = _run(*arguments)
+    assert "breaks at the first level" in shown
+    document = json.loads((tmp_path / "stress.json").read_text())
+    assert {name: kind["items"] for name, kind in document["kinds"].items()} in (
+        {"speech": 2, "music": 2, "neither": 1},
+        {"speech": 2, "music": 1, "neither": 2},
+        {"speech": 1, "music": 2, "neither": 2},
+    )
+    assert [one["name"] for one in document["treatments"]] == ["noise", "music"]
+    for one in document["treatments"]:
+        for line in one["lines"].values():
+            assert len(line["shares"]) == len(one["levels"])
+            assert all(low <= share <= high for share, low, high in line["shares"])
+    assert json.loads(_run(*arguments, "--json")) == document
+    page = (tmp_path / "stress.html").read_text()
+    assert "svg" in _tags_of(page)
+
+
+def test_without_music_nothing_is_mixed_with_it(collection: Path, bundle: str, cache: Path, tmp_path: Path) -> None:
+    manifest = collection.parent / "speech.csv"
+    manifest.write_text("path,role\n" + "".join(f"speech/{at}.wav,speech\n" for at in range(3)))
+    keep = [one for one in robustness.TREATMENTS if one.name in {"babble", "music"}]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(robustness, "TREATMENTS", keep)
+        document = json.loads(
+            _run(bundle, manifest, "--stress", "--cache", cache, "--out", tmp_path, "--json", "--stress-clips", 2)
+        )
+    assert [one["name"] for one in document["treatments"]] == ["babble"]
+    assert [one["name"] for one in document["skipped"]] == ["music"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "place"),
+    [([0.98, 0.97, 0.91, 0.8], 2), ([0.99, 0.99], None), ([0.94, 0.99], 0)],
+)
+def test_it_breaks_where_it_leaves_the_clean_interval(shares: list[float], place: int | None) -> None:
+    assert breaks_at(shares, [0.98, 0.95, 0.995]) == place
+
+
+def test_it_breaks_under_the_bound_though_the_interval_is_wide() -> None:
+    assert breaks_at([0.95, 0.91, 0.89], [0.95, 0.7, 0.99]) == 2
+
+
+def test_names_in_pages_are_text() -> None:
+    share: dict[str, Any] = {"of": 1, "share": 1.0, "wilson": [0.2, 1.0], "over_sources": None}
+    figure = {"value": None, "over_sources": None}
+    labels = ("precision", "recall", "f", "average_precision", "auc", "d_prime", "calibration_error")
+    level = {
+        "top": share,
+        "labels": {"<script>": {"true": 1, "known": 1, **dict.fromkeys(labels, figure)}},
+        "mean": dict.fromkeys((*labels, "map", "map_at_3"), figure),
+    }
+    details = {"reliability": {"<script>": []}, "confusion": {"classes": ["<script>"], "counts": [[1]]}}
+    page = evaluation_page(
+        {
+            "bundle": "<b>",
+            "task": "tags",
+            "fingerprint": "0",
+            "clips": 1,
+            "hours": 0.1,
+            "manifest": "<i>.csv",
+            "split": "all",
+            "unlabelled": 0,
+            "definitions": {"top": "right & good"},
+            "primary": "top",
+            "figures": {
+                "segments": level,
+                "clips": level,
+                "sources": [{"truth": "x", "source": "<u>", "clips_top": 1.0}],
+            },
+            "details": {"segments": details, "clips": details},
+        }
+    )
+    assert not {"script", "b", "i", "u"} & _tags_of(page)
+    assert "right &amp; good" in page
+
+
+def test_a_stress_page_of_no_treatments_is_a_page() -> None:
+    kinds = {"speech": {"items": 2, "sources": 1, "clean": [1.0, 0.34, 1.0]}}
+    head = {"bundle": "b", "task": "speech_music", "fingerprint": "0", "manifest": "m", "split": "test", "seed": 0}
+    page = stress_page({**head, "bound": 0.9, "words": {}, "kinds": kinds, "treatments": [], "skipped": []})
+    assert "100.0" in page
+    assert np.isfinite(len(_tags_of(page)))
