@@ -77,9 +77,9 @@ def listen(recordings: Sequence[Int16Array], hear: Hear) -> Heard:
     values, owner, seconds = [torch.zeros(0, 2)], [], []
     waiting: list[npt.NDArray[np.float32]] = []
     for index, pcm in enumerate(recordings):
-        for start, segment in zip(range(0, pcm.size, SEGMENT_SAMPLES), cut_segments(pcm), strict=True):
+        for place, segment in enumerate(cut_segments(pcm)):  # a tail that is too short is no segment
             owner.append(index)
-            seconds.append(min(pcm.size - start, SEGMENT_SAMPLES) / SAMPLE_RATE_HZ)
+            seconds.append(min(pcm.size - place * SEGMENT_SAMPLES, SEGMENT_SAMPLES) / SAMPLE_RATE_HZ)
             waiting.append(pcm_to_float(segment))
             if len(waiting) == _BATCH:
                 values.append(hear(torch.from_numpy(np.stack(waiting))))

@@ -22,7 +22,7 @@ from catalog_tagger.training.config import ClipConfig, TrainingConfig
 from catalog_tagger.training.job import Job
 from catalog_tagger.training.manifest import Clip, Split, read_manifest
 from catalog_tagger.training.voice import analyse
-from catalog_tagger.training.voice_figures import Heard, Trial, cheapest, report, trials
+from catalog_tagger.training.voice_figures import Heard, Trial, cheapest, listen, report, trials
 from catalog_tagger.training.voice_material import one_side_each, read_heard, voice_banks
 from catalog_tagger.training.voices import SpeakerBank, VoiceBanks, VoiceBatches, compose_voice
 
@@ -210,6 +210,19 @@ def test_an_unusable_file_of_heard_genders_is_refused(tmp_path: Path, text: str 
         path.write_text(text)
     with pytest.raises(UsageError, match=told):
         read_heard(path)
+
+
+def test_hears_what_a_tagging_job_hears() -> None:
+    sizes = [3, 160_010, 100_000]  # a tail of ten samples is no segment
+
+    def hear(waveforms: torch.Tensor) -> torch.Tensor:
+        return torch.stack([waveforms.abs().amax(dim=1), torch.ones(len(waveforms))], dim=1)
+
+    heard = listen([np.full(size, 3277 * (n + 1), np.int16) for n, size in enumerate(sizes)], hear)
+    assert heard.owner.tolist() == [0, 1, 1, 2, 2]
+    assert heard.seconds.tolist() == [3 / 16_000, 5.0, 5.0, 5.0, 1.25]
+    assert heard.p_female == pytest.approx([0.1, 0.2, 0.2, 0.3, 0.3], abs=1e-3)
+    assert len(heard.verdicts({})) == 3
 
 
 def test_figures_count_what_was_said() -> None:
