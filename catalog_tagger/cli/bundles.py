@@ -41,22 +41,30 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show(name: str, as_json: bool) -> None:
-    """Show the card of a bundle, by its NAME or folder: data, figures, limits."""
-    import yaml
+    """Show the card of a bundle, by its NAME or folder: figures, failures, data, reports."""
+    from rich.console import Console
 
+    from catalog_tagger.cli.card_display import show_card
     from catalog_tagger.cli.output import show_json
     from catalog_tagger.models.bundle import load_bundle
+    from catalog_tagger.training.reports import read_reports
 
     bundle = load_bundle(name)
-    content = {
-        "name": bundle.name,
-        "fingerprint": bundle.fingerprint,
-        "labels": list(bundle.labels),
-        "architecture": bundle.architecture_spec,
-        "frontend": bundle.frontend_spec,
-        "card": bundle.card,
-    }
-    if as_json:
-        show_json(content)
-    else:
-        click.echo(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110), nl=False)
+    reports = read_reports(name, bundle.fingerprint)
+    if not as_json:
+        show_card(bundle, reports, Console(highlight=False))
+        return
+    show_json(
+        {
+            "name": bundle.name,
+            "fingerprint": bundle.fingerprint,
+            "task": bundle.task,
+            "labels": list(bundle.labels),
+            "architecture": bundle.architecture_spec,
+            "frontend": bundle.frontend_spec,
+            "calibration": bundle.calibration.to_json(),
+            "decision": bundle.decision,
+            "card": bundle.card,
+            "reports": {title: str(page) for title, (page, _) in reports.items()},
+        }
+    )

@@ -7,17 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from catalog_tagger.training.config import TrainingConfig
+from catalog_tagger.training.definitions import ITEMS_IN_WORDS, SpeechMusicDefinitions
 from catalog_tagger.training.manifest import Clip
 
-DEFINITIONS: Final = {
-    "segment": "5 s of a clip; a segment of a speech clip with less than 0.2 s above the clip's "
-    "gate (32 dB under its loud frames) is a pause and left out",
-    "clip": "mean of its segments' probabilities, weighted by their length",
-    "two_class": "of a speech or music item, the label's probability is the larger of the two",
-    "presence": "both probabilities are on the right side of 0.5; neither for noise and effects",
-    "wilson": "95 % interval, every item independent",
-    "over_sources": "95 % interval, whole collections drawn anew (bootstrap, 2000 rounds)",
-}
+#: of the bundle that tells speech and music
+DEFINITIONS: Final = {**ITEMS_IN_WORDS, **SpeechMusicDefinitions.words}
 
 
 def make_card(
