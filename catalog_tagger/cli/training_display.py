@@ -126,20 +126,6 @@ def _shares(figures: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]
                 yield level, definition, figure
 
 
-def sources_table(figures: dict[str, Any]) -> Table:
-    """One row per source and truth, so that none hides in a mean."""
-    table = _table("truth", "source", "segments", "two-class", "presence", "clips", "two-class", "presence")
-    for row in figures["sources"]:
-        cells = [row["truth"], row["source"]]
-        for level in ("segments", "clips"):
-            cells.append(f"{row.get(level, 0):,}")
-            for definition in ("two_class", "presence"):
-                share = row.get(f"{level}_{definition}")
-                cells.append("" if share is None else f"{100 * share:.1f}")
-        table.add_row(*cells)
-    return table
-
-
 def _table(*columns: str) -> Table:
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for name in columns:

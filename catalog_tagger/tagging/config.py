@@ -100,6 +100,13 @@ class TagConfig(BaseModel):
     def _are_absolute(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(cls._is_absolute(root) for root in value)
 
+    @field_validator("bundles")
+    @classmethod
+    def _are_found_from_anywhere(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Folders are made absolute: the actors of a cluster work in other ones. Names that ship stay names."""
+        shipped = {path.parent.name for path in (Path(__file__).parents[1] / "bundles").glob("*/bundle.json")}
+        return tuple(cls._is_absolute(one) if one not in shipped and Path(one).is_dir() else one for one in value)
+
     @field_validator("run_id")
     @classmethod
     def _is_a_name(cls, value: str) -> str:

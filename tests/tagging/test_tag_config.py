@@ -108,3 +108,11 @@ def test_a_missing_file_is_one_error(tmp_path: Path) -> None:
 def test_one_name_may_stand_without_a_list(key: str) -> None:
     config = make_config(source="/a", warehouse="/w", **{key: "/all"})
     assert getattr(config, key) == ("/all",)
+
+
+def test_folders_of_bundles_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "speech_music"):
+        (tmp_path / name).mkdir()
+    config = make_config(source="a", warehouse="w", bundles=("mine", "speech_music", "./speech_music", "nowhere"))
+    assert config.bundles == (f"{tmp_path}/mine", "speech_music", f"{tmp_path}/speech_music", "nowhere")
