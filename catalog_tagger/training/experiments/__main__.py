@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from catalog_tagger.errors import CatalogTaggerError
+from catalog_tagger.errors import EXIT_INTERRUPTED, CatalogTaggerError
 
 
 @click.command()
@@ -52,6 +52,9 @@ def main(*, manifest: Path, only: str, out: Path, cache: Path, threads: int, fin
             smoke_only=smoke,
             say=click.echo,
         )
+    except KeyboardInterrupt:
+        click.echo("stopped: the same command goes on after the last finished training", err=True)
+        sys.exit(EXIT_INTERRUPTED)
     except CatalogTaggerError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -79,10 +79,16 @@ class Standard:
     """Mean and spread of every bin of every map, over the frames of training samples."""
 
     def __init__(self, rows: Features, *, most: int = 400) -> None:
-        some = np.asarray(rows[:: max(1, len(rows) // most)], np.float32)
-        axes = (0, some.ndim - 2)
-        self._mean = some.mean(axis=axes, keepdims=True)[0]
-        self._spread = np.maximum(some.std(axis=axes, keepdims=True)[0], 1e-3)
+        some = rows[:: max(1, len(rows) // most)]
+        total, squares = (np.zeros((*rows.shape[1:-2], 1, rows.shape[-1])) for _ in range(2))
+        for row in some:  # one at a time: the widest are megabytes each
+            values = np.asarray(row, np.float64)
+            total += values.mean(axis=-2, keepdims=True)
+            squares += np.square(values).mean(axis=-2, keepdims=True)
+        mean = total / len(some)
+        self._mean = mean.astype(np.float32)
+        spread = np.sqrt(np.maximum(squares / len(some) - mean * mean, 0.0))
+        self._spread = np.maximum(spread, 1e-3).astype(np.float32)
 
     def __call__(self, rows: Features) -> npt.NDArray[np.float32]:
         """Rows with mean 0 and spread 1 per bin, float32."""

@@ -3,7 +3,8 @@
 `tables.json` holds a list of experiments: `experiment`, `title`, `where`, `figure`, `rows`, `order`
 and `notes`. A row has `paper` (recall, precision, figure; per cent) and `ours` (the same, means over
 seeds, with `low` and `high`, the 95 % interval of the figure over collections of the test, and
-`seeds`, the figure of each). `order` has one entry per pair of rows that the paper tells apart:
+`seeds`, the figure of each) and `wrong`, the share of each test collection's samples that is wrong
+(also in per cent). `order` has one entry per pair of rows that the paper tells apart:
 `paper` and `ours` are differences of the figure, with our interval, and `agrees` is `yes` or `no`
 where the interval leaves 0 out, else `undecided`. `tables.md` says the same for readers.
 
@@ -73,6 +74,7 @@ def _row(row: Row, outcomes: Sequence[Outcome], sets: Sets, figure: str) -> dict
             "high": _per_cent(high),
             "seeds": [_per_cent(one[2]) for one in np.nan_to_num(each)],
         },
+        "wrong": _wrong_by_collection(outcomes, sets),
         "samples": {"train": len(sets.train), "validation": len(sets.validation), "test": len(sets.test)},
         "parameters": outcomes[0].parameters,
         "epochs": round(float(np.mean([outcome.epochs for outcome in outcomes])), 1),
@@ -120,6 +122,12 @@ def _mean(outcomes: Sequence[Outcome], sets: Sets, weights: FloatArray, figure: 
     return mean
 
 
+def _wrong_by_collection(outcomes: Sequence[Outcome], sets: Sets) -> dict[str, float | None]:
+    truth, sources = labels(sets.test) == 0, np.array(_sources(sets))
+    wrong = np.mean([(np.array(one.probability) >= 0.5) != truth for one in outcomes], axis=0)
+    return {str(source): _per_cent(wrong[sources == source].mean()) for source in sorted(set(sources))}
+
+
 def _sources(sets: Sets) -> list[str]:
     return [sample.source for sample in sets.test]
 
@@ -150,6 +158,7 @@ def markdown(tables: Sequence[dict[str, Any]]) -> str:
         parts.append(f"Samples: {first['train']} to train, {first['validation']} to validate, {first['test']} to test.")
         if table["order"]:
             parts.append(_order(table["order"]))
+        parts.append(_hardest(table["rows"]))
         parts += table["notes"]
     return "\n\n".join(parts) + "\n"
 
@@ -182,6 +191,15 @@ def _order(order: Sequence[dict[str, Any]]) -> str:
             f"{pair['ours']:+.1f} here ({_signed(pair['low'])} to {_signed(pair['high'])})"
         )
     return "\n".join(lines)
+
+
+def _hardest(rows: Sequence[dict[str, Any]], most: int = 4) -> str:
+    """The test collections most often wrong, over all rows."""
+    collections = {name for row in rows for name in row["wrong"]}
+    wrong = {name: [row["wrong"][name] for row in rows if name in row["wrong"]] for name in collections}
+    hardest = sorted(wrong, key=lambda name: (-float(np.mean(wrong[name])), name))[:most]
+    told = [f"{name} ({' / '.join(_shown(one) for one in wrong[name])})" for name in hardest]
+    return f"Most often wrong, per cent by row: {', '.join(told)}."
 
 
 def _signed(value: float | None) -> str:
