@@ -18,12 +18,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field
 from torch import nn
 
 from catalog_tagger.audio import SAMPLE_RATE_HZ, SEGMENT_SAMPLES, pcm_to_float
-from catalog_tagger.training import effects
+from catalog_tagger.training import effects, sounds
 from catalog_tagger.training.bank import Recording
 from catalog_tagger.training.cache import LEVEL_HOP_SAMPLES, frame_levels_db
+from catalog_tagger.training.config import Strict
 
 Float32Array = npt.NDArray[np.float32]
 #: A segment with less sound than this above its clip's gate holds none of its clip's labels for certain.
@@ -31,6 +33,19 @@ SOUND_S: Final = 0.2
 _SHORTEST_S: Final = 0.5
 _GRID: Final = 160  # lengths are multiples of 10 ms: quick to transform
 _CHUNK: Final = 32
+
+
+class Retake(Strict):
+    """The chances of what makes another take differ from the segment."""
+
+    codec: float = Field(default=0.3, ge=0, le=1, description="through a lossy codec")
+    speed: float = Field(default=0.5, ge=0, le=1, description="faster or slower, pitch and tempo together")
+    speed_range: float = Field(default=0.2, ge=0, lt=1, description="by a factor of e to this power at most")
+    room: float = Field(default=0.35, ge=0, le=1, description="in a room")
+    # seldom: whether a broad noise is rain, the sea or a rotor is told by its colour
+    equaliser: float = Field(default=0.2, ge=0, le=1, description="another frequency response, often band-limited")
+    noise: float = Field(default=0.0, ge=0, le=1, description="in noise of some colour, up to 30 dB below")
+    gain_db: float = Field(default=30.0, ge=0, description="the peak is at most so far below full scale")
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,7 @@ def build_bank(
     takes: int,
     seed: int,
     per_clip: int = 0,
+    retake: Retake | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TagBank:
     """Cut recordings in segments, make the takes and run the front end over them.
@@ -107,27 +123,33 @@ def build_bank(
         Versions of each segment; 1 keeps only the segments as they are.
     per_clip
         At most so many segments of a recording, spread evenly; 0 keeps all.
+    retake
+        How the takes but the first differ from the segment; as `Retake` says where it is not given.
     progress
         Called with (segments done, segments in all).
     """
+    retake = retake or Retake()
     places = [place for index, one in enumerate(recordings) for place in _places(index, one, per_clip)]
     kept: list[npt.NDArray[np.float16]] = []
     for begin in range(0, len(places), _CHUNK):
         chunk = places[begin : begin + _CHUNK]
-        waves = np.stack([_take(recordings[one.clip], one, take, seed) for one in chunk for take in range(takes)])
+        waves = np.stack(
+            [_take(recordings[one.clip], one, take, seed, retake) for one in chunk for take in range(takes)]
+        )
         with torch.inference_mode():
             found = frontend(torch.from_numpy(waves)).numpy().astype(np.float16)
         kept.append(found.reshape(len(chunk), takes, *found.shape[1:]))
         if progress is not None:
             progress(begin + len(chunk), len(places))
     clip = np.array([one.clip for one in places], np.int64)
-    sounds = np.array([one.sounds for one in places], bool)
+    sounding = np.array([one.sounds for one in places], bool)
     target = truth.target[clip]
+    said = sounding[:, None] | (target == 0)
     return TagBank(
         features=np.concatenate(kept) if kept else np.zeros((0, takes, 0, 0), np.float16),
         clip=clip,
         seconds=np.array([one.seconds for one in places], np.float32),
-        truth=Truth(target=target, weight=np.where(sounds[:, None] | (target == 0), truth.weight[clip], np.float32(0))),
+        truth=Truth(target=target, weight=np.where(said, truth.weight[clip], np.float32(0))),
     )
 
 
@@ -147,13 +169,14 @@ def _places(index: int, recording: Recording, per_clip: int) -> list[_Place]:
     return found
 
 
-def _take(recording: Recording, place: _Place, take: int, seed: int) -> Float32Array:
+def _take(recording: Recording, place: _Place, take: int, seed: int, retake: Retake) -> Float32Array:
     """float32 [shape=(80000,)]."""
     if take == 0:
         return _padded(pcm_to_float(recording.pcm[place.start : place.start + SEGMENT_SAMPLES]), 0)
     rng = np.random.default_rng([seed, place.clip, place.start, take])
-    source = recording.degraded if rng.random() < 0.3 else recording.pcm
-    speed = float(np.exp(rng.uniform(-0.2, 0.2))) if rng.random() < 0.5 else 1.0
+    source = recording.degraded if rng.random() < retake.codec else recording.pcm
+    span = retake.speed_range
+    speed = float(np.exp(rng.uniform(-span, span))) if rng.random() < retake.speed else 1.0
     wanted = round(SEGMENT_SAMPLES * speed)
     if source.size > wanted:
         drift = int(rng.uniform(-0.5, 0.5) * SEGMENT_SAMPLES)
@@ -164,11 +187,14 @@ def _take(recording: Recording, place: _Place, take: int, seed: int) -> Float32A
     length = min(SEGMENT_SAMPLES, max(1, round(samples.size / speed / _GRID)) * _GRID)
     samples = effects.resample(samples, length)
     samples = _padded(samples, int(rng.integers(SEGMENT_SAMPLES - samples.size + 1)))
-    # seldom: whether a broad noise is rain, the sea or a rotor is told by its colour
-    room, equaliser = rng.random() < 0.35, rng.random() < 0.2
+    room, equaliser = rng.random() < retake.room, rng.random() < retake.equaliser
     if room or equaliser:
         samples = effects.colour(samples, rng, room=room, equaliser=equaliser)
-    gain = 10 ** (rng.uniform(-30, 0) / 20) / max(float(np.abs(samples).max()), 1e-3)
+    if retake.noise and rng.random() < retake.noise:
+        hiss = sounds.noise(samples.size, rng)
+        level = effects.rms(samples) / max(effects.rms(hiss), 1e-9) * 10 ** (-rng.uniform(0, 30) / 20)
+        samples = samples + np.float32(level) * hiss
+    gain = 10 ** (rng.uniform(-retake.gain_db, 0) / 20) / max(float(np.abs(samples).max()), 1e-3)
     return np.asarray(samples * gain, np.float32)
 
 

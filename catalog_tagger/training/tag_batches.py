@@ -59,7 +59,16 @@ class Variation:
 class TagBatches(Dataset[Batch]):
     """Batch `i` out of a bank; it depends on the seed and `i` alone."""
 
-    def __init__(self, bank: TagBank, *, seed: int, batches: int, batch_size: int, variation: Variation) -> None:
+    def __init__(
+        self,
+        bank: TagBank,
+        *,
+        seed: int,
+        batches: int,
+        batch_size: int,
+        variation: Variation,
+        balanced: bool = True,
+    ) -> None:
         self.bank = bank
         self.seed, self.batches, self.batch_size = seed, batches, batch_size
         self.variation = variation
@@ -67,6 +76,8 @@ class TagBatches(Dataset[Batch]):
         known = bank.truth.weight.sum(axis=1) > 0
         turns = [positive[:, label] for label in range(positive.shape[1])]
         turns.append(known & ~(bank.truth.target > 0).any(axis=1))
+        if not balanced:
+            turns = [known]
         self.turns = [_by_clip(np.flatnonzero(one), bank.clip) for one in turns if one.any()]
 
     def __len__(self) -> int:

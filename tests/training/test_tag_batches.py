@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from catalog_tagger.audio import SEGMENT_SAMPLES
 from catalog_tagger.frontends import build_frontend
 from catalog_tagger.training.bank import Recording
-from catalog_tagger.training.tag_bank import TagBank, Truth, build_bank
+from catalog_tagger.training.tag_bank import Retake, TagBank, Truth, build_bank
 from catalog_tagger.training.tag_batches import TagBatches, Variation, add_sounds, join_labels, vary
 
 STILL = Variation(bins=0, tempo=0.0, turn=False, equaliser_bits=0.0, mixed=0.0)
@@ -45,6 +45,30 @@ def test_first_take_is_the_segment_as_tagging_cuts_it() -> None:
     assert not np.array_equal(bank.features[:, 1], bank.features[:, 2])
     again = build_bank([one], Truth(np.ones((1, 1)), np.ones((1, 1))), frontend, takes=3, seed=1)
     np.testing.assert_array_equal(bank.features, again.features)
+
+
+def test_other_takes_differ_by_what_they_are_asked_to() -> None:
+    seconds = np.arange(SEGMENT_SAMPLES) / 16000
+    pcm, degraded = (np.rint(20000 * np.sin(2 * np.pi * hz * seconds)).astype(np.int16) for hz in (440, 880))
+    one = Recording(pcm=pcm, degraded=degraded, gate_db=-50.0, source="s", group="g")
+    truth, frontend = Truth(np.ones((1, 1)), np.ones((1, 1))), build_frontend({"name": "cqt"})
+    none = {"codec": 0, "speed": 0, "room": 0, "equaliser": 0, "gain_db": 0}
+
+    def take(**changes: float) -> np.ndarray:
+        retake = Retake.model_validate({**none, **changes})
+        return build_bank([one], truth, frontend, takes=2, seed=1, retake=retake).features[0, 1].astype(np.float32)
+
+    plain = take()
+    loudest = int(plain.mean(axis=0).argmax())
+    assert abs(int(take(speed=1, speed_range=0.5).mean(axis=0).argmax()) - loudest) >= 2
+    assert np.abs(take(room=1) - plain).mean() > 0.05
+    assert np.abs(take(equaliser=1) - plain).max() > 0.2
+    assert take(gain_db=60).max() < plain.max() - 0.5
+    # Noise fills what is empty and leaves the tone where it was.
+    noisy = take(noise=1)
+    assert np.quantile(noisy, 0.2) > np.quantile(plain, 0.2) + 1.0
+    assert int(noisy.mean(axis=0).argmax()) == loudest
+    assert int(take(codec=1).mean(axis=0).argmax()) == loudest + 24
 
 
 def test_a_silent_segment_loses_what_is_present_and_keeps_what_is_absent() -> None:
@@ -148,3 +172,13 @@ def test_what_nobody_says_has_no_weight() -> None:
         (1.0, 0.0, 1.0, 0.0),
         (0.0, 1.0, 1.0, 1.0),
     }
+
+
+def test_balance_is_a_choice() -> None:
+    bank = bank_of([[1.0, 0.0]] * 9 + [[0.0, 1.0]])
+    counts = []
+    for balanced in (True, False):
+        batches = TagBatches(bank, seed=2, batches=1, batch_size=200, variation=STILL, balanced=balanced)
+        counts.append(float(batches[0].target[:, 1].sum()))
+    assert counts[0] == 100
+    assert counts[1] < 40

@@ -30,7 +30,7 @@ from catalog_tagger.training.losses import CATEGORICAL, MULTI_LABEL, Loss
 from catalog_tagger.training.manifest import Clip, Split, read_manifest, split_clips
 from catalog_tagger.training.measure import select
 from catalog_tagger.training.prepare import matches, recording_of
-from catalog_tagger.training.tag_bank import TagBank, Truth, build_bank
+from catalog_tagger.training.tag_bank import Retake, TagBank, Truth, build_bank
 from catalog_tagger.training.tag_batches import TagBatches, Variation
 from catalog_tagger.training.tag_labels import LabelRules, named_in
 from catalog_tagger.training.tasks import Score, Setting
@@ -45,6 +45,8 @@ class TagOptions(LabelRules):
     exclusive: bool = Field(default=False, description="every clip has exactly one label")
     clips_per_label: int = Field(default=0, ge=0, description="at most so many clips of one label; 0 takes all")
     takes: int = Field(default=2, ge=1, description="versions of each segment that are kept, see tag_bank")
+    retakes: Retake = Field(default=Retake(), description="what makes those versions differ")
+    balanced: bool = Field(default=True, description="every label gives equally many examples")
     segments_per_clip: int = Field(default=4, ge=0, description="at most so many; 0 takes all")
     bins: int = Field(default=6, ge=0, description="largest transposition, in bins of the front end")
     tempo: float = Field(default=0.25, ge=0)
@@ -128,6 +130,7 @@ class Tags:
             batches=count,
             batch_size=self.config.optimisation.batch_size,
             variation=self.options.variation,
+            balanced=self.options.balanced,
         )
 
     def validation(self) -> Iterable[Batch]:
@@ -220,5 +223,6 @@ class Tags:
             takes=takes,
             seed=self.config.seed,
             per_clip=self.options.segments_per_clip,
+            retake=self.options.retakes,
             progress=lambda done, of: self.setting.progress(f"features for {title}", done, of),
         )
