@@ -28,7 +28,9 @@ def comparison_sql(manifest: Path) -> str:
     name = str(manifest).replace("'", "''")
     return f"""
     select track_id, m.title, m.content_type as label, t.content_type as heard,
-           round(t.content_confidence, 2) as confidence, coalesce(t.error_code, t.status) as status,
+           round(t.content_confidence, 2) as confidence, nullif(t.voice_gender, 'unknown') as voice,
+           array_to_string([a.tag for a in t.tags if a.score >= 0.5 and a.tag not in ('speech', 'music')][1:3], ', ')
+           as tags, coalesce(t.error_code, t.status) as status,
            (label, heard) not in (('music', 'music'), ('audiobook', 'speech'), ('podcast', 'speech'),
                                   ('podcast', 'mixed'), ('sound effect', 'other')) as differs
     from read_csv('{name}', all_varchar = true) m left join tracks t using (track_id)
@@ -36,11 +38,17 @@ def comparison_sql(manifest: Path) -> str:
 
 
 def show_comparison(rows: Sequence[Mapping[str, Any]], *, wrong_labels: Sequence[str]) -> None:
-    """A row per track, those whose label differs from what was heard marked, and how many were wrong indeed."""
+    """A row per track, those whose label differs from what was heard marked, and how many were wrong indeed.
+
+    Voices and tags have a column where any were heard.
+    """
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    more = [name for name in ("voice", "tags") if any(row[name] for row in rows)]
     for heading in ("track", "title", "label", "heard"):
         table.add_column(heading)
     table.add_column("confidence", justify="right")
+    for heading in more:
+        table.add_column(heading)
     table.add_column("status")
     table.add_column("")
     found = {str(row["track_id"]) for row in rows if row["heard"] is not None and row["differs"]}
@@ -49,6 +57,7 @@ def show_comparison(rows: Sequence[Mapping[str, Any]], *, wrong_labels: Sequence
         table.add_row(
             *(Text(row[key] or "") for key in ("track_id", "title", "label", "heard")),
             "" if confidence is None else f"{confidence:.2f}",
+            *(Text(row[key] or "") for key in more),
             Text(row["status"] or "not tagged"),
             "label differs" if row["track_id"] in found else "",
             style="red" if row["heard"] is None else "bold yellow" if row["track_id"] in found else None,

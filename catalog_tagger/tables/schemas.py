@@ -6,6 +6,10 @@ as field metadata ``comment`` inside each file's Arrow schema. Columns are only 
 What a bundle would have said is null where the run left it out (`tagging.bundle_set`): ``content_type``,
 both fractions, ``p_speech`` and ``p_music`` come from a bundle of task speech_music, voices from
 voice_gender, tags and the embedding from those of task tags.
+
+What rows take, zstd included: a segment 9 bytes (6.3 kB per hour of audio), with voices and 4 of 28 tags
+19 bytes (13 kB), where all scores would be 160 (117 kB); a track of four minutes 104 bytes, with voices and
+tags 221, with an embedding of 128 values 526, which would be 940 without its rounding.
 """
 
 from __future__ import annotations
@@ -81,8 +85,8 @@ SEGMENTS: Final = pa.schema(
         _field(
             "tags",
             TAG_LIST,
-            "at most the 8 likeliest of its tags, likeliest first; score is the probability in steps of 0.01, from 0.1 "
-            "on: MEASURED",
+            "at most the 8 likeliest of its tags, likeliest first; score is the probability in steps of 0.01; those "
+            "below 0.1 are left out, or they would take ten times as much as all the rest",
         ),
     ],
     metadata={"comment": "one row per 5 s of a tagged track"},

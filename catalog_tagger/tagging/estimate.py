@@ -8,7 +8,8 @@ The arithmetic, all of it:
 
 Both rates are measured where that is possible: bytes per second over the warehouse's current rows of
 the same extension, the rate of a core over its committed runs, their start left out, once they add up
-to `_ENOUGH_S` seconds of work. Else they are defaults that ship with the product, and the answer says
+to `_ENOUGH_S` seconds of work: over those with bundles of the same names where they are enough, for a run
+with more of them takes longer, else over all. Else they are defaults that ship with the product, and the answer says
 which it used. Tracks whose size is not known count as many bytes as the others have on average; where no
 size is known, neither length nor time nor cost is.
 """
@@ -39,8 +40,10 @@ from catalog_tagger.tagging.plan import PLAN, make_plan, plan_shards, read_plan
 from catalog_tagger.tagging.runs import read_begun
 from catalog_tagger.tagging.sources import list_tracks
 
-#: seconds of audio per second and core of the whole job, two cores of an AMD EPYC without a GPU
+#: seconds of audio per second and core of the whole job with one bundle, two cores of an AMD EPYC without a GPU
 DEFAULT_RATE: Final = 315.0
+#: what each further bundle adds to its time, front end shared (`tests/bench/bench_bundles.py`)
+_FURTHER_BUNDLE: Final = 0.25
 #: 128 kb/s, what most lossy catalogues come near to
 _LOSSY_BYTES_PER_S: Final = 16_000.0
 #: 16 bit stereo at 44.1 kHz, and what FLAC leaves of it
@@ -140,7 +143,7 @@ def plan_only(
     """
     warehouse = Store(config.warehouse)
     bundle_ids = load_bundles(config.bundles).ids
-    rates = measured_rates(warehouse)
+    rates = measured_rates(warehouse, bundle_ids)
     estimate = partial(_estimated, config, warehouse.uri, rates, nodes=nodes or rates.nodes, cpus=cpus or rates.cpus)
     named = "run_id" in config.model_fields_set
     committed = read_manifest(warehouse, config.run_id) if named else None
@@ -267,24 +270,38 @@ def core_seconds(sessions: Iterable[Session]) -> float:
     return total
 
 
-def measured_rate(runs: Sequence[RunManifest]) -> tuple[float, list[RunManifest]]:
-    """Seconds of audio per second and core over the newest runs, and those it was measured in."""
-    used = [run for run in runs[-_NEWEST_RUNS:] if run.audio_s > 0 and core_seconds(run.sessions) > 0]
-    worked_s = sum(core_seconds(run.sessions) for run in used)
-    if worked_s < _ENOUGH_S:
-        return DEFAULT_RATE, []
-    return sum(run.audio_s for run in used) / worked_s, used
+def default_rate(bundles: int) -> float:
+    """Seconds of audio per second and core with so many bundles."""
+    return DEFAULT_RATE / (1.0 + _FURTHER_BUNDLE * (max(bundles, 1) - 1))
 
 
-def measured_rates(warehouse: Store) -> Rates:
-    """What a warehouse's committed runs say."""
+def measured_rate(runs: Sequence[RunManifest], *, bundle_ids: Sequence[str] = ()) -> tuple[float, list[RunManifest]]:
+    """Seconds of audio per second and core over the newest runs, and those it was measured in.
+
+    Where runs with bundles of the same names as `bundle_ids` did enough work, they alone count.
+    """
+    names = _names_of(bundle_ids)
+    for chosen in ([run for run in runs if _names_of(run.bundles) == names], runs):
+        used = [run for run in chosen[-_NEWEST_RUNS:] if run.audio_s > 0 and core_seconds(run.sessions) > 0]
+        worked_s = sum(core_seconds(run.sessions) for run in used)
+        if worked_s >= _ENOUGH_S:
+            return sum(run.audio_s for run in used) / worked_s, used
+    return default_rate(len(bundle_ids)), []
+
+
+def _names_of(bundle_ids: Sequence[str]) -> list[str]:
+    return [identity.partition("@")[0] for identity in bundle_ids]
+
+
+def measured_rates(warehouse: Store, bundle_ids: Sequence[str] = ()) -> Rates:
+    """What a warehouse's committed runs say of one with these bundles."""
     runs = committed_runs(warehouse) if warehouse.children("runs") else []
-    own = Rates(bytes_per_s={}, cpus=usable_cpus())
+    own = Rates(bytes_per_s={}, cpus=usable_cpus(), rate_per_core=default_rate(len(bundle_ids)))
     if not runs:
         return own
     with connect(warehouse, tables=("tracks",), columns=_LENGTH_COLUMNS) as connection:
         lengths = dict(connection.execute(_LENGTHS_SQL, {"extension": _EXTENSION}).fetchall())
-    rate, used = measured_rate(runs)
+    rate, used = measured_rate(runs, bundle_ids=bundle_ids)
     last = used[-1].sessions[-1] if used else None
     return Rates(
         rate_per_core=rate,

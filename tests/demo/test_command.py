@@ -83,6 +83,7 @@ def test_the_closing_line_counts_what_was_found_and_what_was_doubted(capsys: pyt
         return {
             "track_id": track_id, "title": "[b]t[/b]", "label": label, "heard": heard,
             "confidence": 0.9 if heard else None, "status": "tagged" if heard else "not_audio", "differs": differs,
+            "voice": None, "tags": "",
         }  # fmt: skip
 
     rows = [
@@ -96,3 +97,7 @@ def test_the_closing_line_counts_what_was_found_and_what_was_doubted(capsys: pyt
     assert "1 of 2 wrong labels found by listening; right ones doubted: 1" in shown
     assert shown.count("label differs") == 2
     assert "[b]t[/b]" in shown  # a title is text, whatever it holds
+    assert "voice" not in shown
+    show_comparison([{**rows[0], "voice": "female", "tags": "rain, [b]oboe"}, *rows[1:]], wrong_labels=[])
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("voice", "female", "rain, [b]oboe"))

@@ -122,6 +122,20 @@ def test_runs_that_hardly_worked_are_no_measurement() -> None:
     assert (rate, used) == (pytest.approx(300.0), [long])
 
 
+def test_runs_with_the_same_bundles_count_before_others() -> None:
+    mine, other = ("a@1", "b@2"), ("a@1",)
+    slow = replace(run(100_000.0, session(START_S + 1000)), bundles=["a@0", "b@0"])
+    quick = replace(run(600_000.0, session(START_S + 1000)), bundles=list(other))
+    assert measured_rate([slow, quick], bundle_ids=mine) == (pytest.approx(50.0), [slow])
+    assert measured_rate([slow, quick], bundle_ids=other) == (pytest.approx(300.0), [quick])
+    assert measured_rate([quick], bundle_ids=mine) == (pytest.approx(300.0), [quick]), "better than no measurement"
+
+
+def test_more_bundles_take_longer_by_default() -> None:
+    rates_of = [measured_rate([], bundle_ids=[f"b{i}@0" for i in range(count)])[0] for count in (1, 2, 3)]
+    assert rates_of == [DEFAULT_RATE, pytest.approx(DEFAULT_RATE / 1.25), pytest.approx(DEFAULT_RATE / 1.5)]
+
+
 def test_nodes_that_came_late_count_for_the_time_they_were_there() -> None:
     steady = session(1010, nodes=2, cpus=8)
     assert core_seconds([steady]) == pytest.approx(8 * 1000)
