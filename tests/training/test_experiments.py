@@ -224,6 +224,11 @@ def test_the_whole_set_runs_and_goes_on_where_it_was(manifest: Path, tmp_path: P
             assert path.read_bytes() == content
     other = CliRunner().invoke(main, [*arguments, "--finished", "--only", "3"])
     assert "0 of 1 tables" in other.output  # what ran small does not stand for the real setting
+    (tmp_path / "out" / "settings" / "forest-0.json").unlink()
+    partly = CliRunner().invoke(main, [*arguments, "--smoke", "--finished", "--only", "3"])
+    assert "1 of 1 tables" in partly.output
+    text = (tmp_path / "out" / "tables.md").read_text()
+    assert "| random forest | 76.3 | 89.1 | 82.2 |  |  |  |  |  | not run; at most 300 s |" in text
 
 
 def test_an_unknown_experiment_is_refused_with_those_there_are() -> None:

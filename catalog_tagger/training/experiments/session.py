@@ -1,8 +1,8 @@
 """All experiments in one go, from a manifest to tables and pictures.
 
 `<out>/` receives `tables.json` and `tables.md` (see `tables`), anew after every experiment, pictures
-of the filters (see `pictures`) and what `features` and `runner` keep. A table appears once all its
-settings have run with all their seeds.
+of the filters (see `pictures`) and what `features` and `runner` keep. A table appears once its
+settings have run; with `finished_only` also one that lacks settings or seeds, which says so.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ def run(
             runner.sets |= make(clips, cache, limit=limit)
         for setting in settings:
             if setting.name not in outcomes:
-                outcomes |= _run_setting(runner, setting, finished_only=finished_only, say=say)
-        if all(setting.name in outcomes for setting in settings):
+                outcomes[setting.name] = _run_setting(runner, setting, finished_only=finished_only, say=say)
+        if any(outcomes[setting.name] for setting in settings):
             tables.append(compare(experiment, outcomes, runner.sets))
-            _add_pictures(tables[-1], settings, runner, out)
+            _add_pictures(tables[-1], [one for one in settings if outcomes[one.name]], runner, out)
             write_tables(tables, out)
     say(f"{len(tables)} of {len(chosen)} tables in {out / 'tables.md'}")
     return tables
@@ -103,20 +103,18 @@ def choose_experiments(only: Sequence[str]) -> list[Experiment]:
     return [one for one in EXPERIMENTS if not only or {one.number, one.number.rstrip("abc")} & set(only)]
 
 
-def _run_setting(
-    runner: Runner, setting: Setting, *, finished_only: bool, say: Callable[[str], None]
-) -> dict[str, list[Outcome]]:
+def _run_setting(runner: Runner, setting: Setting, *, finished_only: bool, say: Callable[[str], None]) -> list[Outcome]:
     found = []
     for seed in range(setting.seeds):
         if finished_only and runner.kept(setting, seed) is None:
-            return {}
+            continue
         started = time.monotonic()
         outcome = runner.run(setting, seed, say=say)
         found.append(outcome)
         if time.monotonic() - started > 1.0:
             wrong = f"{100 * outcome.error:.1f} % of validation wrong"
             say(f"  {wrong} after {outcome.epochs:g} epochs, {outcome.seconds:.0f} s")
-    return {setting.name: found}
+    return found
 
 
 def _add_pictures(table: dict[str, Any], settings: Sequence[Setting], runner: Runner, out: Path) -> None:

@@ -1,7 +1,7 @@
 """The paper's tables and ours, side by side.
 
 `tables.json` holds a list of experiments: `experiment`, `title`, `where`, `figure`, `rows`, `order`
-and `notes`. A row has `paper` (recall, precision, figure; per cent) and `ours` (the same, means over
+and `notes`. A row has `paper` (recall, precision, figure; per cent) and, once it has run, `ours` (the same, means over
 seeds, with `low` and `high`, the 95 % interval of the figure over collections of the test, and
 `seeds`, the figure of each) and `wrong`, the share of each test collection's samples that is wrong
 (also in per cent). `order` has one entry per pair of rows that the paper tells apart:
@@ -38,12 +38,12 @@ def compare(experiment: Experiment, outcomes: Mapping[str, Sequence[Outcome]], s
     Parameters
     ----------
     outcomes
-        Of every seed, by the name of the setting.
+        Of every seed, by the name of the setting; none where it has not run.
     """
     rows = [_row(row, outcomes[row.setting.name], sets[row.setting.data], experiment.figure) for row in experiment.rows]
     order = []
-    for one, other in combinations(range(len(rows)), 2):
-        first, second = experiment.rows[one], experiment.rows[other]
+    ran = [row for row in experiment.rows if outcomes[row.setting.name]]
+    for first, second in combinations(ran, 2):
         if first.f is not None and second.f is not None and first.f != second.f:
             order.append(_pair(first, second, outcomes, sets, experiment.figure))
     return {
@@ -58,14 +58,22 @@ def compare(experiment: Experiment, outcomes: Mapping[str, Sequence[Outcome]], s
 
 
 def _row(row: Row, outcomes: Sequence[Outcome], sets: Sets, figure: str) -> dict[str, Any]:
+    told = {
+        "label": row.label,
+        "setting": row.setting.name,
+        "paper": {"recall": row.recall, "precision": row.precision, "figure": row.f},
+        "ours": None,
+        "samples": {"train": len(sets.train), "validation": len(sets.validation), "test": len(sets.test)},
+        "budget_seconds": 60 * row.setting.budget_minutes,
+    }
+    if not outcomes:
+        return told
     ones = np.ones((1, len(sets.test)))
     each = np.stack([_figures(outcome, sets, ones, figure)[0] for outcome in outcomes])
     precision, recall, value = np.nan_to_num(each).mean(axis=0)
     low, high = bootstrap(lambda weights: _mean(outcomes, sets, weights, figure), _sources(sets))
     return {
-        "label": row.label,
-        "setting": row.setting.name,
-        "paper": {"recall": row.recall, "precision": row.precision, "figure": row.f},
+        **told,
         "ours": {
             "recall": _per_cent(recall),
             "precision": _per_cent(precision),
@@ -75,11 +83,9 @@ def _row(row: Row, outcomes: Sequence[Outcome], sets: Sets, figure: str) -> dict
             "seeds": [_per_cent(one[2]) for one in np.nan_to_num(each)],
         },
         "wrong": _wrong_by_collection(outcomes, sets),
-        "samples": {"train": len(sets.train), "validation": len(sets.validation), "test": len(sets.test)},
         "parameters": outcomes[0].parameters,
         "epochs": round(float(np.mean([outcome.epochs for outcome in outcomes])), 1),
         "seconds": round(float(np.mean([outcome.seconds for outcome in outcomes])), 1),
-        "budget_seconds": 60 * row.setting.budget_minutes,
     }
 
 
@@ -166,6 +172,12 @@ def markdown(tables: Sequence[dict[str, Any]]) -> str:
 def _line(row: dict[str, Any]) -> str:
     paper, ours = row["paper"], row["ours"]
     told = [_shown(paper[key]) for key in ("recall", "precision", "figure")]
+    if ours is None:
+        return (
+            f"| {row['label']} | "
+            + " | ".join([*told, *[""] * 5, f"not run; at most {row['budget_seconds']:.0f} s"])
+            + " |"
+        )
     told += [_shown(ours["recall"]), _shown(ours["precision"])]
     told.append(f"**{_shown(ours['figure'])}** ({_shown(ours['low'])}–{_shown(ours['high'])})")
     told.append(", ".join(_shown(one) for one in ours["seeds"]))
@@ -195,8 +207,8 @@ def _order(order: Sequence[dict[str, Any]]) -> str:
 
 def _hardest(rows: Sequence[dict[str, Any]], most: int = 4) -> str:
     """The test collections most often wrong, over all rows."""
-    collections = {name for row in rows for name in row["wrong"]}
-    wrong = {name: [row["wrong"][name] for row in rows if name in row["wrong"]] for name in collections}
+    ran = [row["wrong"] for row in rows if row["ours"]]
+    wrong = {name: [row[name] for row in ran if name in row] for name in {name for row in ran for name in row}}
     hardest = sorted(wrong, key=lambda name: (-float(np.mean(wrong[name])), name))[:most]
     told = [f"{name} ({' / '.join(_shown(one) for one in wrong[name])})" for name in hardest]
     return f"Most often wrong, per cent by row: {', '.join(told)}."
