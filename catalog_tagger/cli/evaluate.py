@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Final
 
 import click
+
+_PIPE_WIDTH: Final = 200  # nothing is cut where no terminal sets a width
 
 
 @click.command(short_help="Measure a bundle on labelled clips.")
@@ -86,6 +90,6 @@ def evaluate(
     if as_json:
         show_json(document)
         return
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
     (show_stress if stress else show_evaluation)(document, console)
     console.print(f"\n{page}")

@@ -20,15 +20,14 @@ import numpy.typing as npt
 
 from catalog_tagger.training.definitions import Definitions, Items
 from catalog_tagger.training.metrics import (
+    areas_each,
     average_precision_at,
-    average_precision_each,
     bootstrap,
     calibration_error_each,
     confusion,
     d_prime,
     precision_recall_f_each,
     reliability,
-    roc_auc_each,
     share,
 )
 
@@ -37,7 +36,7 @@ PER_LABEL: Final = ("precision", "recall", "f", "average_precision", "auc", "d_p
 #: means over the labels where the figure exists; d-prime is that of the mean AUC, as is published
 MEANS: Final = ("f", "map", "auc", "d_prime", "calibration_error", "map_at_3")
 _RANKED_LABELS: Final = 4
-_ROUNDS: Final = 1000
+_ROUNDS: Final = 500
 _BINS: Final = 15
 
 
@@ -103,12 +102,12 @@ def _statistics(items: Items, weights: FloatArray) -> FloatArray:
     for column in range(truth.shape[1]):
         known = ~np.isnan(truth[:, column])
         score, true, weight = values[known, column], truth[known, column], weights[:, known]
-        auc = roc_auc_each(score, true, weight)
+        precision, auc = areas_each(score, true, weight).T
         columns.append(
             np.stack(
                 [
                     *precision_recall_f_each(score >= 0.5, true > 0, weight).T,
-                    average_precision_each(score, true, weight),
+                    precision,
                     auc,
                     _d_prime_each(auc),
                     calibration_error_each(score, true, weight, bins=_BINS),

@@ -190,28 +190,28 @@ def average_precision(score: FloatArray, truth: FloatArray) -> float:
 
     Equal scores count as one threshold, as in `sklearn.metrics.average_precision_score`.
     """
-    return float(average_precision_each(score, truth, np.ones((1, np.size(score))))[0])
-
-
-def average_precision_each(score: FloatArray, truth: FloatArray, weights: FloatArray) -> FloatArray:
-    """`average_precision` per row of weights, (rounds,)."""
-    positive, negative = _from_the_top(score, truth, weights)
-    gained = np.diff(positive, axis=1, prepend=0.0)
-    precision = np.nan_to_num(_divide(positive, positive + negative))
-    return _divide((gained * precision).sum(axis=1), positive[:, -1])
+    return float(areas_each(score, truth, np.ones((1, np.size(score))))[0, 0])
 
 
 def roc_auc(score: FloatArray, truth: FloatArray) -> float:
     """Probability that a true item scores above one that is not, ties half; NaN with one class only."""
-    return float(roc_auc_each(score, truth, np.ones((1, np.size(score))))[0])
+    return float(areas_each(score, truth, np.ones((1, np.size(score))))[0, 1])
 
 
-def roc_auc_each(score: FloatArray, truth: FloatArray, weights: FloatArray) -> FloatArray:
-    """`roc_auc` per row of weights, (rounds,)."""
+def areas_each(score: FloatArray, truth: FloatArray, weights: FloatArray) -> FloatArray:
+    """`average_precision` and `roc_auc` per row of weights, (rounds, 2)."""
     positive, negative = _from_the_top(score, truth, weights)
-    gained = np.diff(negative, axis=1, prepend=0.0)
-    above = positive - 0.5 * np.diff(positive, axis=1, prepend=0.0)
-    return _divide((gained * above).sum(axis=1), positive[:, -1] * negative[:, -1])
+    true, false = (np.diff(one, axis=1, prepend=0.0) for one in (positive, negative))
+    precision = np.nan_to_num(_divide(positive, positive + negative))
+    found, others = positive[:, -1], negative[:, -1]
+    above = positive - 0.5 * true
+    return np.stack(
+        [
+            _divide(np.einsum("rt,rt->r", true, precision), found),
+            _divide(np.einsum("rt,rt->r", false, above), found * others),
+        ],
+        axis=1,
+    )
 
 
 def d_prime(auc: float) -> float:
@@ -344,8 +344,9 @@ def _from_the_top(score: FloatArray, truth: FloatArray, weights: FloatArray) -> 
     order = np.argsort(-np.asarray(score), kind="stable")
     ordered = np.asarray(score)[order]
     last = np.append(np.flatnonzero(np.diff(ordered)), ordered.size - 1) if ordered.size else np.zeros(0, int)
-    sums = np.cumsum(weights[:, order], axis=1)
-    true = np.cumsum(weights[:, order] * np.asarray(truth, float)[order], axis=1)
+    ranked = weights[:, order]
+    sums = np.cumsum(ranked, axis=1)
+    true = np.cumsum(np.multiply(ranked, np.asarray(truth, float)[order], out=ranked), axis=1)
     empty = np.zeros((len(weights), 1))
     positive = np.concatenate([empty, true[:, last]], axis=1)
     return positive, np.concatenate([empty, sums[:, last]], axis=1) - positive

@@ -135,14 +135,11 @@ def test_areas_are_those_of_scikit_learn(score: np.ndarray, data: st.DataObject)
 def test_a_weight_is_as_good_as_repetition(score: np.ndarray, data: st.DataObject) -> None:
     truth = data.draw(arrays(np.float64, score.size, elements=st.sampled_from([0.0, 1.0])))
     counts = data.draw(arrays(np.int64, score.size, elements=st.integers(0, 3)))
-    for plain, each in (
-        (metrics.average_precision, metrics.average_precision_each),
-        (metrics.roc_auc, metrics.roc_auc_each),
-        (calibration_error, metrics.calibration_error_each),
-    ):
-        weighted = each(score, truth, counts[None].astype(float))[0]
-        repeated = plain(np.repeat(score, counts), np.repeat(truth, counts))
-        np.testing.assert_allclose(np.nan_to_num(weighted), np.nan_to_num(repeated), atol=1e-12)
+    weights = np.stack([np.ones(score.size), counts])
+    weighted = [*metrics.areas_each(score, truth, weights)[1], metrics.calibration_error_each(score, truth, weights)[1]]
+    plain = (metrics.average_precision, metrics.roc_auc, calibration_error)
+    repeated = [figure(np.repeat(score, counts), np.repeat(truth, counts)) for figure in plain]
+    np.testing.assert_allclose(np.nan_to_num(weighted), np.nan_to_num(repeated), atol=1e-12)
 
 
 def test_d_prime_of_the_published_areas() -> None:

@@ -17,7 +17,7 @@ _TITLES: Final = {
     "map": "mAP",
     "auc": "AUC",
     "d_prime": "d′",
-    "calibration_error": "calibration error",
+    "calibration_error": "cal. error",
     "map_at_3": "MAP@3",
 }
 

@@ -20,7 +20,7 @@ font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,s
 h1{font-size:1.5rem;margin:0 0 .2rem}h2{font-size:1.12rem;margin:2.2rem 0 .5rem}h3{font-size:1rem;margin:1.4rem 0 .3rem}
 p{margin:.3rem 0 .7rem;max-width:46rem}.soft{color:var(--soft)}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.3rem 0 .8rem}
-th,td{padding:.18rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+th,td{padding:.18rem .5rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child,.text{text-align:left}th:first-child,td:first-child{padding-left:.2rem}th{color:var(--soft);font-weight:600;vertical-align:bottom}
 tbody tr:nth-child(even){background:var(--band)}small{color:var(--soft);display:block;line-height:1.2}
 .bad{color:var(--bad);font-weight:600}figure{margin:.4rem 0 1rem}svg{max-width:100%;height:auto}
