@@ -266,9 +266,9 @@ def test_a_table_says_precision_recall_and_order() -> None:
     assert [pair["agrees"] for pair in table["order"]] == ["yes"]  # type: ignore[index]
     text = markdown([table])
     assert "1 come out the same" in text
-    assert other["wrong"]["collection 0"] == pytest.approx(0.0)
-    assert other["wrong"]["collection 1"] == pytest.approx(20.0)
-    assert "Most often wrong, per cent by row: collection 1 (0.0 / 20.0)" in text
+    assert other["wrong"]["collection 0"] == {"samples": 5, "wrong": 0.0}
+    assert other["wrong"]["collection 1"] == {"samples": 5, "wrong": 1.0}
+    assert "Where most errors are, per cent wrong by row: collection 1 (0.0 / 20.0)" in text
     assert "| one | 0.0 | 0.0 | 95.0 | 100.0 | 100.0 | **100.0** (100.0–100.0) |" in text
 
 
