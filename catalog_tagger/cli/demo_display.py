@@ -29,7 +29,7 @@ def comparison_sql(manifest: Path) -> str:
     return f"""
     select track_id, m.title, m.content_type as label, t.content_type as heard,
            round(t.content_confidence, 2) as confidence, nullif(t.voice_gender, 'unknown') as voice,
-           array_to_string([a.tag for a in t.tags if a.score >= 0.5 and a.tag not in ('speech', 'music')][1:3], ', ')
+           array_to_string([a.tag for a in t.tags if a.score >= 0.5 and a.tag not in ('speech', 'music')][1:2], ', ')
            as tags, coalesce(t.error_code, t.status) as status,
            (label, heard) not in (('music', 'music'), ('audiobook', 'speech'), ('podcast', 'speech'),
                                   ('podcast', 'mixed'), ('sound effect', 'other')) as differs
@@ -45,12 +45,10 @@ def show_comparison(rows: Sequence[Mapping[str, Any]], *, wrong_labels: Sequence
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     more = [name for name in ("voice", "tags") if any(row[name] for row in rows)]
     for heading in ("track", "title", "label", "heard"):
-        table.add_column(heading)
-    table.add_column("confidence", justify="right")
-    for heading in more:
-        table.add_column(heading)
-    table.add_column("status")
-    table.add_column("")
+        table.add_column(heading, no_wrap=True)
+    table.add_column("sure", justify="right")
+    for heading in (*more, "status"):
+        table.add_column(heading, no_wrap=True)
     found = {str(row["track_id"]) for row in rows if row["heard"] is not None and row["differs"]}
     for row in rows:
         confidence = row["confidence"]
@@ -58,8 +56,7 @@ def show_comparison(rows: Sequence[Mapping[str, Any]], *, wrong_labels: Sequence
             *(Text(row[key] or "") for key in ("track_id", "title", "label", "heard")),
             "" if confidence is None else f"{confidence:.2f}",
             *(Text(row[key] or "") for key in more),
-            Text(row["status"] or "not tagged"),
-            "label differs" if row["track_id"] in found else "",
+            Text("label differs" if row["track_id"] in found else row["status"] or "not tagged"),
             style="red" if row["heard"] is None else "bold yellow" if row["track_id"] in found else None,
         )
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
