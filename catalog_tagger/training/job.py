@@ -77,6 +77,8 @@ class Job:
         ranks.wait()
         if not ranks.first_on_machine:
             self.task.prepare()
+        if ranks.index == 0:
+            self._require_held_out()
         trainer = Trainer(
             model=model,
             # A second training draws other examples from the same split.
@@ -130,6 +132,17 @@ class Job:
             decision=decision,
         )
         return card
+
+    def _require_held_out(self) -> None:
+        if next(iter(self.task.validation()), None) is not None:
+            return
+        patience = self.config.optimisation.patience
+        if patience:
+            raise UsageError(
+                f"'optimisation.patience' is {patience}: nothing is held out to judge by; raise validation.fraction, "
+                "name sources in validation.hold_out, or set patience to 0"
+            )
+        self.say("nothing is held out for validation: the last weights are taken, and scores are not calibrated")
 
     def _machine(self) -> str:
         ranks, optimisation = self.ranks, self.config.optimisation

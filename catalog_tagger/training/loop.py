@@ -234,7 +234,9 @@ class Trainer:
         self._since_best, self._validated_at = self._since_best + 1, step
         self._best_error = min(self._best_error, error)
         if loss < self._best:
-            self._best, self._since_best = loss, 0
+            self._since_best = 0
+        if loss <= self._best:  # of equals the later one, which matters where nothing is held out
+            self._best = loss
             self._save("best", model)
         self._log(
             log,

@@ -89,11 +89,17 @@ def test_learns_by_either_loss_and_method(tmp_path: Path, loss: Loss, options: d
 
 
 def test_ends_when_validation_gets_no_better(tmp_path: Path) -> None:
-    model, lines = _train(tmp_path, told=[1.0, 0.8, 0.9, 0.8], patience=2, validate_every_steps=5)
+    model, lines = _train(tmp_path, told=[1.0, 0.8, 0.9, 0.85], patience=2, validate_every_steps=5)
     assert [line["step"] for line in lines if "validation_loss" in line] == [5, 10, 15, 20]
     best, last = (load_file(tmp_path / f"{title}.safetensors") for title in ("best", "last"))
     assert all(torch.equal(best[key], value) for key, value in model.state_dict().items())
     assert not torch.equal(best["output.weight"], last["output.weight"])
+
+
+def test_of_equal_validations_the_last_is_kept(tmp_path: Path) -> None:
+    _train(tmp_path, told=[0.0] * 4, validate_every_steps=20)
+    best, last = (load_file(tmp_path / f"{title}.safetensors") for title in ("best", "last"))
+    assert all(torch.equal(best[key], last[key]) for key in best)
 
 
 def test_a_penalty_thins_the_lines_of_filters(tmp_path: Path) -> None:

@@ -90,6 +90,24 @@ def test_same_seed_same_weights(collection: Path, tmp_path: Path) -> None:
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def test_says_when_nothing_is_held_out(collection: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    values = _config(collection, steps=1, batch_size=2, patience=3).model_dump()
+    config = TrainingConfig.model_validate({**values, "validation": {"fraction": 0.0}, "report_on_test": False})
+    job = _job(config, tmp_path)
+    job.say = said.append
+    with pytest.raises(
+        UsageError, match=r"patience' is 3: nothing is held out to judge by; raise validation\.fraction"
+    ):
+        job.run()
+    patient = config.optimisation.model_copy(update={"patience": 0})
+    job = _job(config.model_copy(update={"optimisation": patient}), tmp_path)
+    job.say = said.append
+    job.run()
+    assert "nothing is held out for validation: the last weights are taken, and scores are not calibrated" in said
+    assert load_bundle(tmp_path / "out" / "bundle").calibration.scale == (1.0, 1.0)
+
+
 def test_an_interruption_leaves_the_last_weights(collection: Path, tmp_path: Path) -> None:
     def interrupt(line: dict[str, Any]) -> None:
         if line["step"] >= 20:

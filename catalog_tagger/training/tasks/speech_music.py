@@ -122,7 +122,9 @@ class SpeechMusic:
         def heard(waveforms: Tensor) -> Tensor:
             return score(self.setting.frontend(waveforms))
 
-        figures: dict[str, Any] = {"validation": report(score_clips(side.clips, side.recordings, heard, config.clips))}
+        figures: dict[str, Any] = {}
+        if side.clips:
+            figures["validation"] = report(score_clips(side.clips, side.recordings, heard, config.clips))
         if side.banks.speech and side.banks.music:
             figures["speech_over_music"] = speech_over_music(
                 side.banks, heard, seed=config.seed, examples=config.validation.mixtures
