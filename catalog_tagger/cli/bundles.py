@@ -18,7 +18,7 @@ bundles.add_command(import_)
 @bundles.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_(as_json: bool) -> None:
-    """List the bundles that ship, with labels and fingerprints."""
+    """List the bundles that ship, with tasks, labels and fingerprints."""
     import pyarrow as pa
 
     from catalog_tagger.cli.output import show_rows
@@ -28,6 +28,7 @@ def list_(as_json: bool) -> None:
     rows = [
         {
             "name": bundle.name,
+            "task": bundle.task,
             "labels": ", ".join(bundle.labels),
             "parameters": sum(weight.numel() for weight in bundle.model.parameters()),
             "fingerprint": bundle.fingerprint,
