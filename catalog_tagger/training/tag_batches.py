@@ -2,8 +2,8 @@
 
 *Balance.* Labels take turns in a shuffled order that is drawn anew when all had theirs, across the
 borders of batches, so that every label gives equally many examples (Xu 2018, section 5.1.2).
-Segments without any label take a turn of their own. A turn picks a clip of its label, one of the
-clip's segments and one of its takes.
+Segments without any label take a turn of their own; a label may be given several. A turn picks a clip
+of its label, one of the clip's segments and one of its takes.
 
 *Variation* on a CQT-gram costs next to nothing: a shift along the bins is a transposition, a
 stretched and turned row of frames is another tempo and another beginning, a smooth curve added
@@ -15,6 +15,7 @@ frames. A label is there if it is in either, absent if both say so, and otherwis
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,16 @@ class Variation:
 
 
 class TagBatches(Dataset[Batch]):
-    """Batch `i` out of a bank; it depends on the seed and `i` alone."""
+    """Batch `i` out of a bank; it depends on the seed and `i` alone.
+
+    Parameters
+    ----------
+    balanced
+        Without it all segments take one turn, and labels come as often as they are.
+    turns
+        Turns of each label before all have had theirs, and last those of segments without a label;
+        one each where it is not given.
+    """
 
     def __init__(
         self,
@@ -68,17 +78,24 @@ class TagBatches(Dataset[Batch]):
         batch_size: int,
         variation: Variation,
         balanced: bool = True,
+        turns: Sequence[int] | None = None,
     ) -> None:
         self.bank = bank
         self.seed, self.batches, self.batch_size = seed, batches, batch_size
         self.variation = variation
         positive = (bank.truth.target > 0) & (bank.truth.weight > 0)
         known = bank.truth.weight.sum(axis=1) > 0
-        turns = [positive[:, label] for label in range(positive.shape[1])]
-        turns.append(known & ~(bank.truth.target > 0).any(axis=1))
+        groups = [positive[:, label] for label in range(positive.shape[1])]
+        groups.append(known & ~(bank.truth.target > 0).any(axis=1))
+        counts = [1] * len(groups) if turns is None else list(turns)
         if not balanced:
-            turns = [known]
-        self.turns = [_by_clip(np.flatnonzero(one), bank.clip) for one in turns if one.any()]
+            groups, counts = [known], [1]
+        self.turns = [
+            clips
+            for group, count in zip(groups, counts, strict=True)
+            if group.any()
+            for clips in [_by_clip(np.flatnonzero(group), bank.clip)] * count
+        ]
 
     def __len__(self) -> int:
         return self.batches

@@ -155,6 +155,14 @@ def test_labels_take_equal_turns_across_batches() -> None:
     assert int((drawn.sum(dim=1) == 0).sum()) == 8
 
 
+def test_a_label_may_have_several_turns() -> None:
+    bank = bank_of([[1, 0]] * 3 + [[0, 1], [0, 0]])
+    batches = TagBatches(bank, seed=3, batches=6, batch_size=4, variation=STILL, turns=(2, 1, 3))
+    drawn = torch.cat([batches[index].target for index in range(6)])
+    assert drawn.sum(dim=0).tolist() == [8.0, 4.0]
+    assert int((drawn.sum(dim=1) == 0).sum()) == 12
+
+
 def test_a_batch_depends_on_the_seed_and_its_number_alone() -> None:
     bank = bank_of([[1, 0], [0, 1], [1, 1]], frames=30)
     first = TagBatches(bank, seed=3, batches=9, batch_size=5, variation=Variation(mixed=0.5))

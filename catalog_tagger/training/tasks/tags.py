@@ -44,6 +44,9 @@ class TagOptions(LabelRules):
     labels: tuple[str, ...] = Field(default=(), description="the outputs; all that training rows name where empty")
     exclusive: bool = Field(default=False, description="every clip has exactly one label")
     clips_per_label: int = Field(default=0, ge=0, description="at most so many clips of one label; 0 takes all")
+    turns: dict[str, int] = Field(
+        default_factory=dict, description="label: its turns for one of the others; '' stands for clips without labels"
+    )
     takes: int = Field(default=2, ge=1, description="versions of each segment that are kept, see tag_bank")
     retakes: Retake = Field(default=Retake(), description="what makes those versions differ")
     balanced: bool = Field(default=True, description="every label gives equally many examples")
@@ -59,6 +62,8 @@ class TagOptions(LabelRules):
     def _several(self) -> TagOptions:
         if self.labels and (len(set(self.labels)) < len(self.labels) or "" in self.labels):
             raise ValueError("labels must be different names")
+        if any(turns < 1 for turns in self.turns.values()):
+            raise ValueError("turns must be at least 1")
         if self.exclusive and (self.unsaid or self.absent):
             raise ValueError("unsaid and absent leave labels open, which exclusive does not know; leave them out")
         return self
@@ -123,7 +128,7 @@ class Tags:
         )
 
     def batches(self, *, seed: int, count: int) -> Dataset[Batch]:
-        """Varied and mixed segments, equally many of each label."""
+        """Varied and mixed segments, by the turns of their labels."""
         return TagBatches(
             self._train,
             seed=seed,
@@ -131,14 +136,15 @@ class Tags:
             batch_size=self.config.optimisation.batch_size,
             variation=self.options.variation,
             balanced=self.options.balanced,
+            turns=[self.options.turns.get(label, 1) for label in (*self.labels, "")],
         )
 
     def validation(self) -> Iterable[Batch]:
-        """Segments of the held-out clips as they are; all of one set of labels count as much as all of another."""
+        """Segments of the held-out clips as they are, balanced over sources."""
         bank = self._held_out
-        truth = np.concatenate([bank.truth.target, bank.truth.weight], axis=1)
-        _, kind, counts = np.unique(truth, axis=0, return_inverse=True, return_counts=True)
-        balance = len(kind) / (len(counts) * counts[kind.reshape(-1)])
+        sources = np.array([clip.source for clip in self._clips.validation], str)[bank.clip]
+        names, place, counts = np.unique(sources, return_inverse=True, return_counts=True)
+        balance = len(place) / (len(names) * counts[place]) if len(place) else np.zeros(0)
         weight = (bank.truth.weight * balance[:, None]).astype(np.float32)
         for start in range(0, len(bank), _SEGMENTS):
             part = slice(start, start + _SEGMENTS)
@@ -159,8 +165,10 @@ class Tags:
             return score(self.setting.frontend(waveforms))
 
         definitions = TagsDefinitions(self.labels, self.config.clips, self._truth_of)
-        held = score_against(definitions, self._clips.validation, self._recordings, heard)
-        figures = {"validation": report(held, definitions)}
+        figures = {}
+        if self._clips.validation:
+            held = score_against(definitions, self._clips.validation, self._recordings, heard)
+            figures["validation"] = report(held, definitions)
         if self.config.report_on_test:
             rows = select(self.config.manifest, split="test")
             cache = open_cache(rows, self.setting.cache_dir, degraded=False)
