@@ -14,7 +14,8 @@ The document is plain data: `format` (1), `bundle`, `fingerprint`, `task`, `mani
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -87,18 +88,18 @@ def stress_bundle(bundle: Bundle, material: Material, *, clips: int, seed: int, 
         kinds=np.array([kinds[at] for at in chosen]),
     )
     used = [one for one in TREATMENTS if one.needs not in lacking]
-    done, total = 0, 1 + sum(len(one.levels) for one in used)
-    clean = stress.shares(lambda sound: sound.samples, adds=())
+    done, total = 0, sum(len(one.levels) for one in used)
     treatments = []
-    for treatment in used:
-        lines: dict[str, list[list[float]]] = defaultdict(list)
-        for _, apply in treatment.levels:
-            done += 1
-            progress(f"listening to {treatment.name}", done, total)
-            for kind, share in stress.shares(apply, adds=treatment.adds).items():
-                lines[kind].append(share)
-        treatments.append(_described(treatment, lines, clean))
-    progress("listening", total, total)
+    with _one_thread():
+        clean = stress.shares(lambda sound: sound.samples, adds=())
+        for treatment in used:
+            lines: dict[str, list[list[float]]] = defaultdict(list)
+            for _, apply in treatment.levels:
+                for kind, share in stress.shares(apply, adds=treatment.adds).items():
+                    lines[kind].append(share)
+                done += 1
+                progress(f"listening to {treatment.name}", done, total)
+            treatments.append(_described(treatment, lines, clean))
     return {
         "format": FORMAT,
         "bundle": bundle.name,
@@ -124,6 +125,17 @@ def stress_bundle(bundle: Bundle, material: Material, *, clips: int, seed: int, 
             if one.needs in lacking
         ],
     }
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Thousands of small transforms: threads that wait for each other there only heat the machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Stress:
