@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from catalog_tagger.cli.output import counted
 from catalog_tagger.models.bundle import Bundle
 
 _MOST_ROWS = 12
@@ -127,7 +128,8 @@ def _worst(key: str, rows: Sequence[Mapping[str, Any]], console: Console) -> Non
         told = ", ".join(f"{name} {100 * value:.0f} %" for name, value in shares(row).items())
         console.print(
             Padding(
-                Text(f"{row.get(key, '')} ({row.get('truth', '')}, {row.get('clips', 0)} clips): {told}"), (0, 0, 0, 2)
+                Text(f"{row.get(key, '')} ({row.get('truth', '')}, {counted(row.get('clips', 0), 'clip')}): {told}"),
+                (0, 0, 0, 2),
             )
         )
 
