@@ -19,7 +19,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -93,6 +93,15 @@ def open_cache(clips: Sequence[Clip], root: Path, *, degraded: bool, progress: P
         levels=np.memmap(folder / "levels.i8", np.int8, "r"),
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
         level_offsets=np.concatenate([[0], np.cumsum(frames)]),
+    )
+
+
+def with_lengths(clips: Sequence[Clip], cache: PcmCache) -> tuple[Clip, ...]:
+    """The clips of a cache; those of which the manifest tells no duration get that of their samples."""
+    found = np.diff(cache.offsets) / SAMPLE_RATE_HZ
+    return tuple(
+        clip if clip.duration_s else replace(clip, duration_s=round(float(seconds), 3))
+        for clip, seconds in zip(clips, found, strict=True)
     )
 
 

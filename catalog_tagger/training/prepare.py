@@ -14,7 +14,7 @@ from typing import Final
 
 from catalog_tagger.errors import UsageError
 from catalog_tagger.training.bank import Bank, Recording, gate_level_db
-from catalog_tagger.training.cache import PcmCache, open_cache
+from catalog_tagger.training.cache import PcmCache, open_cache, with_lengths
 from catalog_tagger.training.config import ClipConfig, TrainingConfig
 from catalog_tagger.training.layers import Banks
 from catalog_tagger.training.manifest import Clip, groups, read_manifest, split_clips
@@ -54,6 +54,7 @@ def prepare(config: TrainingConfig, cache_dir: Path, *, progress: Progress) -> M
     if not rows:
         raise UsageError(f"{config.manifest}: no row has the split 'train'")
     cache = open_cache(rows, cache_dir, degraded=True, progress=lambda done, of: progress("decoding", done, of))
+    rows = with_lengths(rows, cache)
     usable = [clip for clip in rows if not matches(clip, config.clips.exclude)]
     split = split_clips(
         usable,

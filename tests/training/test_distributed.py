@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,32 @@ def test_two_processes_step_along_the_mean_of_their_gradients(tmp_path: Path) ->
     cuda = _config(config.manifest, device="cuda")
     with pytest.raises(UsageError, match="the cluster has no GPU; use auto or cpu"):
         train_distributed(cuda, out=tmp_path / "b", cache_dir=tmp_path / "cache", listener=Notes())
+
+
+def test_the_job_refuses_a_bad_configuration_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(__file__).parents[2] / "jobs" / "train.py"
+    spec = importlib.util.spec_from_file_location("train_job", path)
+    assert spec is not None
+    assert spec.loader is not None
+    job = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(job)
+    monkeypatch.setattr("catalog_tagger.cli.interruption.signal.signal", lambda *of: None)
+    config = tmp_path / "mine.yaml"
+    config.write_text("name: mine\nmanifest: nowhere.csv\ntask: tags\noptimisation: {steps: 1}\n")
+    arguments = ["train.py", "--config", str(config), "--out", str(tmp_path / "out")]
+    for more, words in (
+        (["--set", "optimisation.epochs=3"], "unknown key 'optimisation.epochs'; remove it"),
+        ([], "nowhere.csv: cannot be read as a manifest"),
+    ):
+        monkeypatch.setattr("sys.argv", [*arguments, *more])
+        assert job.main() == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert words in said.err
+        assert len(said.err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_a_process_died_of_is_one_line() -> None:

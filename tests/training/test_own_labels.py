@@ -62,7 +62,11 @@ def test_from_a_folder_of_recordings_to_tags(tmp_path: Path, monkeypatch: pytest
     assert "evaluation.html" in said
     _run("tag", "catalogue", "--warehouse", "tags", "--bundle", "speech_music", "--bundle", "mine/bundle")
 
-    assert load_bundle("mine/bundle").labels == ("hiss", "whistle")
+    mine = load_bundle("mine/bundle")
+    assert mine.labels == ("hiss", "whistle")
+    heard = [row for side in ("training", "validation") for row in mine.card[f"{side}_sources"]]
+    assert {row["source"] for row in heard} == {"recordings"}
+    assert sum(row["minutes"] for row in heard) == pytest.approx(sum(row["clips"] for row in heard) / 20, abs=0.15)
     rows = query(Store("tags"), "SELECT track_id, tags FROM tracks").to_pylist()
     scores = {row["track_id"]: {one["tag"]: one["score"] for one in row["tags"]} for row in rows}
     assert scores["a.wav"]["whistle"] > 0.5 > scores["a.wav"]["hiss"]

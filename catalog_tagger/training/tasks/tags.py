@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from catalog_tagger.errors import UsageError
 from catalog_tagger.training.batch import Batch
-from catalog_tagger.training.cache import PcmCache, open_cache
+from catalog_tagger.training.cache import PcmCache, open_cache, with_lengths
 from catalog_tagger.training.card import sources
 from catalog_tagger.training.config import Strict
 from catalog_tagger.training.definitions import ITEMS_IN_WORDS, TagsDefinitions
@@ -111,7 +111,9 @@ class Tags:
             degraded=True,
             progress=lambda done, of: setting.progress("decoding", done, of),
         )
-        told = [clip for clip in self._usable if not np.isnan(self._truth_of(clip)).all()]
+        usable = {clip.path for clip in self._usable}
+        rows = [clip for clip in with_lengths(self._rows, cache) if clip.path in usable]
+        told = [clip for clip in rows if not np.isnan(self._truth_of(clip)).all()]
         held_out = config.validation
         split = split_clips(
             told, hold_out=held_out.hold_out, fraction=held_out.fraction, seed=config.seed, by=held_out.by

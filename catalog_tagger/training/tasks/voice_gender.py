@@ -23,7 +23,7 @@ from catalog_tagger.audio import SAMPLE_RATE_HZ, SEGMENT_SAMPLES, cut_segments, 
 from catalog_tagger.errors import UsageError
 from catalog_tagger.training.bank import Recording
 from catalog_tagger.training.batch import Batch
-from catalog_tagger.training.cache import frame_levels_db, open_cache
+from catalog_tagger.training.cache import frame_levels_db, open_cache, with_lengths
 from catalog_tagger.training.card import sources
 from catalog_tagger.training.config import Strict
 from catalog_tagger.training.losses import MULTI_LABEL, Loss
@@ -94,6 +94,7 @@ class VoiceGender:
             raise UsageError(f"{config.manifest}: no training row of speech has a gender (column gender: f or m)")
         cache_dir = self.setting.cache_dir
         cache = open_cache(rows, cache_dir, degraded=True, progress=lambda done, of: progress("decoding", done, of))
+        rows = with_lengths(rows, cache)
         place = {clip.path: index for index, clip in enumerate(rows)}
         names = dict(zip((clip.path for clip in rows), groups(rows), strict=True))
         usable = [clip for clip in rows if not matches(clip, config.clips.exclude)]
