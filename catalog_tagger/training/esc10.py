@@ -29,6 +29,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -209,8 +210,7 @@ def _train(options: argparse.Namespace, bank: TagBank, *, seed: int) -> nn.Modul
         dropout=options.dropout,
     )
     if options.trunk is not None:
-        weights = {key: value for key, value in load_file(options.trunk).items() if key.startswith("trunk.")}
-        model.load_state_dict(weights, strict=False)
+        model.trunk.load_state_dict(_trunk_in(options.trunk, model.trunk))
     trainer = Trainer(
         model=model,
         data=TagBatches(
@@ -242,6 +242,19 @@ def _train(options: argparse.Namespace, bank: TagBank, *, seed: int) -> nn.Modul
         report=lambda _: None,
     )
     return trainer.run().eval()
+
+
+def _trunk_in(path: Path, trunk: nn.Module) -> dict[str, Tensor]:
+    """The weights of a `vgg_tagger`'s trunk, out of a file of its training or its bundle."""
+    try:
+        found = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"--trunk {path}: cannot be read: {error}") from error
+    weights = {key.removeprefix("trunk."): value for key, value in found.items() if key.startswith("trunk.")}
+    sizes = {key: value.shape for key, value in weights.items()}
+    if sizes != {key: value.shape for key, value in trunk.state_dict().items()}:
+        raise UsageError(f"--trunk {path}: holds no trunk of a vgg_tagger with these --channels")
+    return weights
 
 
 @torch.inference_mode()

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from toy_collection import write_wav
 
 from catalog_tagger.errors import UsageError
 from catalog_tagger.models.heads import HEADS
+from catalog_tagger.models.vgg import VGGTagger, VGGTrunk
 from catalog_tagger.training.esc10 import VIEWS, main, views_of
 from catalog_tagger.training.manifest import read_manifest
 
@@ -56,6 +58,20 @@ def test_every_fold_is_measured_once_and_kept_by_the_next_run(manifest: Path, tm
     assert sum(map(sum, both["confusion"])) == 4
     with pytest.raises(UsageError, match="folds of other settings"):
         run(manifest, tmp_path, "--folds", "3", steps=2)
+
+
+def test_a_trunk_is_taken_only_where_it_fits(manifest: Path, tmp_path: Path) -> None:
+    from catalog_tagger.training import esc10
+
+    for name, channels in (("fits", (4, 8)), ("other", (4, 6))):
+        state = VGGTagger(n_labels=3, channels=channels, hidden=5).state_dict()
+        save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / f"{name}.safetensors")
+    trunk = VGGTrunk(channels=(4, 8))
+    trunk.load_state_dict(esc10._trunk_in(tmp_path / "fits.safetensors", trunk))
+    with pytest.raises(UsageError, match="no trunk of a vgg_tagger"):
+        run(manifest, tmp_path, "--folds", "1", "--trunk", str(tmp_path / "other.safetensors"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        run(manifest, tmp_path, "--folds", "1", "--trunk", str(tmp_path / "none.safetensors"))
 
 
 def test_settings_are_tried_without_the_fold_of_the_figures(
