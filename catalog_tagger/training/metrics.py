@@ -176,13 +176,15 @@ def f_measure(predicted: BoolArray, truth: BoolArray) -> dict[str, float]:
 
 
 def precision_recall_f_each(predicted: BoolArray, truth: BoolArray, weights: FloatArray) -> FloatArray:
-    """Precision, recall and F, (rounds, 3); NaN where nothing is predicted, or nothing is true.
+    """Precision, recall and F, (rounds, 3).
 
-    F is 0 where something is predicted or true but never both, and NaN where nothing is either.
+    Precision is NaN where nothing is predicted; recall and F are where nothing is true: no answer
+    could have been right there, and a mean over labels is not one of labels that were not met.
     """
     predicted, truth = np.asarray(predicted, float), np.asarray(truth, float)
     both, said, there = (weights @ one for one in (predicted * truth, predicted, truth))
-    return np.stack([_divide(both, said), _divide(both, there), _divide(2 * both, said + there)], axis=1)
+    f = np.where(there > 0, _divide(2 * both, said + there), np.nan)
+    return np.stack([_divide(both, said), _divide(both, there), f], axis=1)
 
 
 def average_precision(score: FloatArray, truth: FloatArray) -> float:
