@@ -104,6 +104,7 @@ def test_f_measure() -> None:
     assert f_measure(np.zeros(3, bool), np.zeros(3, bool))["f"] == 0.0
 
 
+@settings(max_examples=40)
 @given(arrays(np.bool_, st.just((2, 30))), arrays(np.int64, st.just(30), elements=st.integers(0, 3)))
 def test_precision_recall_and_f_are_those_of_scikit_learn(said_and_truth: np.ndarray, counts: np.ndarray) -> None:
     said, truth = said_and_truth
