@@ -43,7 +43,7 @@ from catalog_tagger.tagging.sources import list_tracks
 #: seconds of audio per second and core of the whole job with one bundle, two cores of an AMD EPYC without a GPU
 DEFAULT_RATE: Final = 315.0
 #: what each further bundle adds to its time, front end shared (`tests/bench/bench_bundles.py`)
-_FURTHER_BUNDLE: Final = 0.25
+_FURTHER_BUNDLE: Final = 0.2
 #: 128 kb/s, what most lossy catalogues come near to
 _LOSSY_BYTES_PER_S: Final = 16_000.0
 #: 16 bit stereo at 44.1 kHz, and what FLAC leaves of it

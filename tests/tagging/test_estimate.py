@@ -133,7 +133,7 @@ def test_runs_with_the_same_bundles_count_before_others() -> None:
 
 def test_more_bundles_take_longer_by_default() -> None:
     rates_of = [measured_rate([], bundle_ids=[f"b{i}@0" for i in range(count)])[0] for count in (1, 2, 3)]
-    assert rates_of == [DEFAULT_RATE, pytest.approx(DEFAULT_RATE / 1.25), pytest.approx(DEFAULT_RATE / 1.5)]
+    assert rates_of == [DEFAULT_RATE, pytest.approx(DEFAULT_RATE / 1.2), pytest.approx(DEFAULT_RATE / 1.4)]
 
 
 def test_nodes_that_came_late_count_for_the_time_they_were_there() -> None:
