@@ -67,13 +67,15 @@ def import_bundle(
     if kind == "vggish":
         frontend = vggish.FRONTEND
         architecture["whiten"] = pca is not None
-        model = vggish.VGGish(whiten=pca is not None)
+        with torch.device("meta"):  # no weights but the file's are made
+            model = vggish.VGGish(whiten=pca is not None)
         if pca is not None:
             state = {**state, **_components(pca)}
     else:
         frontend = panns.FRONTEND
         state = _without_frontend(checkpoint, state)
-        model = panns.Cnn14()
+        with torch.device("meta"):
+            model = panns.Cnn14()
         names = read_labels(labels, panns.CLASSES) if labels else [f"audioset_{i:03d}" for i in range(panns.CLASSES)]
         architecture["n_labels"] = panns.CLASSES
     _fill(model, state, checkpoint, kind)
@@ -205,7 +207,7 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, kind: str) 
     if wrong:
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise UsageError(f"{path}: is not a checkpoint of {kind}: {'; '.join(wrong[:_SHOWN])}{more}")
-    model.load_state_dict(dict(state))
+    model.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()}, assign=True)
 
 
 def _card(checkpoint: Path, kind: Kind, model: nn.Module, *, labels: Path | None, pca: Path | None) -> dict[str, Any]:

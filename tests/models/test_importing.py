@@ -76,7 +76,10 @@ def generated(shapes: dict[str, tuple[int, ...]], *, seed: int = 0) -> dict[str,
             state[name] = torch.ones(shape)
         else:
             fan = int(np.prod(shape[1:])) if len(shape) > 1 else 100
-            state[name] = torch.randn(shape, generator=generator) * (2.0 / fan) ** 0.5
+            size = int(np.prod(shape))
+            # repeated after a prime number of values: 80 million normal draws would take seconds
+            drawn = torch.randn(min(size, 65_537), generator=generator) * (2.0 / fan) ** 0.5
+            state[name] = drawn.repeat(-(-size // len(drawn)))[:size].view(shape)
     return state
 
 
