@@ -187,8 +187,8 @@ def test_every_setting_has_a_network_for_its_features() -> None:
         assert make_network(setting, features.shape[1:])(features).shape == (1, 2), setting.name
 
 
-def test_all_budgets_together_stay_under_three_hours_on_two_cores() -> None:
-    assert sum(one.budget_minutes * one.seeds for one in SETTINGS.values()) <= 2 * 180
+def test_all_budgets_together_leave_three_hours_room_for_decoding_and_front_ends() -> None:
+    assert sum(one.budget_minutes * one.seeds for one in SETTINGS.values()) <= 170
 
 
 def test_settings_of_one_name_are_one_setting() -> None:
@@ -228,7 +228,7 @@ def test_the_whole_set_runs_and_goes_on_where_it_was(manifest: Path, tmp_path: P
     partly = CliRunner().invoke(main, [*arguments, "--smoke", "--finished", "--only", "3"])
     assert "1 of 1 tables" in partly.output
     text = (tmp_path / "out" / "tables.md").read_text()
-    assert "| random forest | 76.3 | 89.1 | 82.2 |  |  |  |  |  | not run; at most 300 s |" in text
+    assert "| random forest | 76.3 | 89.1 | 82.2 |  |  |  |  |  | not run; at most 60 s |" in text
 
 
 def test_an_unknown_experiment_is_refused_with_those_there_are() -> None:
