@@ -42,8 +42,10 @@ def show_stress(document: Mapping[str, Any], console: Console) -> None:
             cells.append(holds if at is None else f"{one['levels'][at]} ({100 * line['shares'][at][0]:.0f} %)")
         table.add_row(one["name"], f"{one['levels'][0]} to {one['levels'][-1]}", *cells)
     console.print(table)
-    console.print("breaks at the first level whose share is under the untreated clips' interval or under ", end="")
-    console.print(f"{100 * document['bound']:.0f} %")
+    console.print(
+        "breaks at the first level whose share is under the untreated clips' interval, "
+        f"or under {100 * document['bound']:.0f} % where theirs is not"
+    )
     for skipped in document["skipped"]:
         console.print(f"not measured: {skipped['name']}; {skipped['why']}")
 

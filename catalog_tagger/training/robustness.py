@@ -3,7 +3,7 @@
 A few clips of every source are cut to the 5 s that hold most sound and go through the levels of each
 treatment, the same clips at every level. Per kind of item (speech, music, ...) the share that is
 right is followed from the clean one onwards. It *breaks* at the first level at which it is below the
-interval of the clean share (Wilson, 95 %) or below `BOUND`.
+interval of the clean share (Wilson, 95 %), or below `BOUND` where the clean share is not.
 
 The document is plain data: `format` (1), `bundle`, `fingerprint`, `task`, `manifest`, `split`, `seed`,
 `bound`, `words`, `kinds` (name -> `items`, `sources`, `clean`: SHARE), `treatments` and `skipped`
@@ -49,7 +49,7 @@ _WORDS: Final = {
     "right": "speech and music: every known output is on the right side of 0.5; voices: the gender is right, and "
     "where nobody speaks the answer is unknown; tags: the highest known label is a true one",
     "breaks": "the first level at which fewer are right than the 95 % interval (Wilson) of the untreated clips "
-    "allows, or fewer than the bound",
+    "allows, or fewer than the bound where untreated they reach it",
     "mixed in": "of what is mixed in nothing is asked: under music only whether the speech is still heard",
 }
 
@@ -179,7 +179,8 @@ class _Stress:
         )
         right, counted = self.definitions.right_as_known(items)
         answer = {}
-        for kind in dict.fromkeys(self.kinds.tolist()):
+        order = {name: at for at, name in enumerate(self.definitions.classes)}
+        for kind in sorted(set(self.kinds.tolist()), key=lambda name: order.get(name, 0)):
             mine = counted & (self.kinds == kind)
             if mine.any():
                 count, of = int(right[mine].sum()), int(mine.sum())
@@ -202,14 +203,15 @@ def _described(
 
 
 def breaks_at(shares: Sequence[float], clean: Sequence[float], *, bound: float = BOUND) -> int | None:
-    """The first place at which a share is below the interval of the clean one or below the bound.
+    """The first place at which a share is below the interval of the clean one, or fell below the bound.
 
     Parameters
     ----------
     clean
         The clean share, and the low and high end of its interval.
     """
-    return next((at for at, share in enumerate(shares) if share < max(clean[1], bound)), None)
+    least = max(clean[1], bound) if clean[0] >= bound else clean[1]
+    return next((at for at, share in enumerate(shares) if share < least), None)
 
 
 def _kinds(definitions: Definitions, bundle: Bundle, truth: Float32Array, clips: Sequence[Clip]) -> list[str]:

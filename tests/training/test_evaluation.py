@@ -229,6 +229,10 @@ def test_it_breaks_under_the_bound_though_the_interval_is_wide() -> None:
     assert breaks_at([0.95, 0.91, 0.89], [0.95, 0.7, 0.99]) == 2
 
 
+def test_what_is_under_the_bound_untreated_breaks_where_it_gets_worse() -> None:
+    assert breaks_at([0.86, 0.8, 0.6], [0.86, 0.69, 0.95]) == 2
+
+
 def test_names_in_pages_are_text() -> None:
     share: dict[str, Any] = {"of": 1, "share": 1.0, "wilson": [0.2, 1.0], "over_sources": None}
     figure = {"value": None, "over_sources": None}

@@ -32,7 +32,7 @@ def _parts(document: Mapping[str, Any]) -> Iterator[str]:
     yield html.heading("Where it breaks")
     yield html.paragraph(
         f"The first level at which fewer are right than the interval of the untreated clips allows, or fewer than "
-        f"{100 * document['bound']:.0f} %, with the share right there."
+        f"{100 * document['bound']:.0f} % where untreated they reach that, with the share right there."
     )
     yield html.table(
         ["treatment", "from", "to", *kinds],
