@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from catalog_tagger.errors import UsageError
+from catalog_tagger.models.bundle import shipped_bundles
 from catalog_tagger.tagging.config import load_config, make_config, new_run_id
 
 
 def test_source_and_warehouse_are_enough() -> None:
     config = make_config(source="/a", warehouse="s3://b/c")
-    assert (config.source, config.warehouse, config.bundles) == ("/a", "s3://b/c", ("speech_music",))
+    assert (config.source, config.warehouse, config.bundles) == ("/a", "s3://b/c", shipped_bundles())
     assert config.run_id[:8].isdigit()
 
 
