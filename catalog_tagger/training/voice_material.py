@@ -117,7 +117,8 @@ def voice_banks(
         return SpeakerBank(found)
 
     return VoiceBanks(
-        spoken={gender: SpeakerBank([*sorted_in[gender], *sorted_in["heard_" + gender]]) for gender in told},
+        spoken=told,
+        heard={gender: SpeakerBank(sorted_in["heard_" + gender]) for gender in told},
         acted={
             gender: made(f"acted_{gender}", bank, lambda one, rng, g=gender: act(one, rng, gender=g), acted)  # type: ignore[misc]
             for gender, bank in told.items()

@@ -36,7 +36,8 @@ LABELS: Final = ("female", "voice")
 SHARES: Final[dict[str, float]] = {"gendered": 0.66, "voice": 0.08, "voiceless": 0.26}
 #: A voice that is audible for so long can be told; for a shorter sound, half of it.
 VOICE_S: Final = 0.25
-_ACTED: Final = 0.3
+_ACTED: Final = 0.25
+_HEARD: Final = 0.25
 _SHORTEST_S: Final = 0.3
 _OCTAVES: Final = 0.06
 _GRID: Final = 400  # lengths are multiples of 25 ms: quick to transform
@@ -58,13 +59,14 @@ class VoiceBanks:
 
     Attributes
     ----------
-    spoken, acted
-        Per gender, `f` and `m`.
+    spoken, heard, acted
+        Per gender, `f` and `m`; `heard` is speech whose gender no collection tells, and may be wrong.
     unlabelled
         Speech of unknown gender.
     """
 
     spoken: Mapping[str, Bank]
+    heard: Mapping[str, Bank]
     acted: Mapping[str, Bank]
     unlabelled: Bank
     music: Bank
@@ -106,7 +108,7 @@ def compose_voice(
     else:
         gender = gender or ("f" if rng.random() < 0.5 else "m")
         acted = rng.random() < _ACTED if acted is None else acted
-        bank = banks.acted[gender] if acted and banks.acted[gender] else banks.spoken[gender]
+        bank = banks.acted[gender] if acted and banks.acted[gender] else _unacted(banks, gender, rng)
     one, *more = bank.draw_group(rng, 9)
     sound, audible_s = _voice(one, more, length, rng)
     known = float(audible_s >= min(VOICE_S, 0.5 * length / SAMPLE_RATE_HZ))
@@ -151,6 +153,12 @@ def as_batch(examples: list[VoiceExample], frontend: nn.Module) -> Batch:
         target=torch.tensor([one.target for one in examples]),
         weight=torch.tensor([one.weight for one in examples]),
     )
+
+
+def _unacted(banks: VoiceBanks, gender: str, rng: np.random.Generator) -> Bank:
+    """As recorded; mostly a voice whose gender is told."""
+    heard = banks.heard[gender]
+    return heard if heard and rng.random() < _HEARD else banks.spoken[gender]
 
 
 def _random_length(samples: int, rng: np.random.Generator) -> int:

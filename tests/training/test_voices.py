@@ -40,8 +40,16 @@ def banks() -> VoiceBanks:
         for gender in ("f", "m")
     }
     hiss = Bank([_recording(0.1 * rng.standard_normal(24_000), "hiss", "hiss")])
+    nobody = {"f": Bank([]), "m": Bank([])}
     return VoiceBanks(
-        spoken=spoken, acted=spoken, unlabelled=Bank([]), music=hiss, singing=Bank([]), sung=Bank([]), noise=hiss
+        spoken=spoken,
+        heard=nobody,
+        acted=spoken,
+        unlabelled=Bank([]),
+        music=hiss,
+        singing=Bank([]),
+        sung=Bank([]),
+        noise=hiss,
     )
 
 
@@ -172,7 +180,8 @@ def test_made_voices_are_kept_and_belong_to_their_speakers(tmp_path: Path) -> No
     assert [one.group for one in first.acted["f"].recordings] == ["f.wav", "f.wav"]
     # a collection's word goes before what was heard
     assert [one.group for one in first.spoken["f"].recordings] == ["f.wav"]
-    assert [one.group for one in first.spoken["m"].recordings] == ["m.wav", "heard.wav"]
+    assert [one.group for one in first.spoken["m"].recordings] == ["m.wav"]
+    assert [one.group for one in first.heard["m"].recordings] == ["heard.wav"]
     assert [one.group for one in first.unlabelled.recordings] == ["crowd.wav"]
     told.clear()
     again = banks(tmp_path)
