@@ -154,11 +154,12 @@ def markdown(tables: Sequence[dict[str, Any]]) -> str:
         "# Experiments 1 to 8, the paper's figures and ours",
         "Recall, precision and F of speech in per cent (Experiment 1: the share of samples that are right). Brackets "
         "hold the 95 % interval when whole collections of the test are drawn anew; the mean over seeds stands where "
-        "there are several. Time is that of one training on one core, front ends left out, with the budget that "
+        "there are several. Time is by the clock, one core that other work may share, front ends left out; a budget "
         "bounds it.",
         "The paper trains on 8 000 samples (40 000 in the large set) of as many sources, and tests on others of the "
         "same catalogue. Ours are fewer, and all test collections are strange to the training: an order is only said "
-        "to hold, or not to hold, where it would do so on other collections as well.",
+        "to hold, or not to hold, where it would do so on other collections as well. The intervals do not hold what "
+        "another seed would change: compare the seeds.",
     ]
     for table in tables:
         name = _FIGURES[table["figure"]]
