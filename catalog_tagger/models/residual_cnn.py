@@ -20,27 +20,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-
-class _Convolution(nn.Sequential):
-    def __init__(self, inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-        )
-
-
-class _Residual(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Add the convolved input to itself, (batch, c, t, f) to the same."""
-        return torch.relu(x + self.body(x))
+from catalog_tagger.models.blocks import Residual, along_time, channels_last, convolution
 
 
 class ResidualCNN(nn.Module):
@@ -81,25 +61,15 @@ class ResidualCNN(nn.Module):
         self.bands = bands
         self.range_bits = range_bits
         self.floor_bits = floor_bits
-        stages: list[nn.Module] = [_Convolution(1, channels[0], size=5, stride=2)]
+        stages: list[nn.Module] = [convolution(1, channels[0], size=5, stride=2)]
         for inputs, outputs in pairwise(channels):
-            stages += [_Convolution(inputs, outputs, stride=2), _Residual(outputs)]
+            stages += [convolution(inputs, outputs, stride=2), Residual(outputs)]
         self.stages = nn.Sequential(*stages)
-        self.mix = nn.Sequential(
-            nn.Conv1d(2 * bands * channels[-1], hidden, 1, bias=False),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(inplace=True),
-            nn.Conv1d(hidden, hidden, 3, 1, 1, bias=False),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(inplace=True),
-        )
+        self.mix = along_time(2 * bands * channels[-1], hidden)
         self.attention = nn.Conv1d(hidden, 1, 1)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(2 * hidden, n_labels)
-        # Channels last halves the time of small convolutions on a CPU.
-        for weight in self.stages.parameters():
-            if weight.ndim == 4:
-                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        channels_last(self.stages)
 
     def level(self, features: Tensor) -> Tensor:
         """Remove the level: (batch, frames, bins) to values in about -1...1, same shape."""

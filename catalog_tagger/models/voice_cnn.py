@@ -22,26 +22,10 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from catalog_tagger.models.blocks import Residual, along_time, channels_last, convolution
+
 BINS: Final = 144
 _FRAMES_PER_STEP: Final = 4
-
-
-def _convolution(inputs: int, outputs: int, *, size: int = 3, stride: tuple[int, int] = (1, 1)) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
-
-
-class _Residual(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Add the convolved input to itself, (batch, c, t, f) to the same."""
-        return torch.relu(x + self.body(x))
 
 
 class VoiceCNN(nn.Module):
@@ -82,28 +66,18 @@ class VoiceCNN(nn.Module):
         self.range_bits = range_bits
         self.floor_bits = floor_bits
         self.quiet_bits = quiet_bits
-        stages: list[nn.Module] = [_convolution(1, channels[0], size=5, stride=(2, 2))]
+        stages: list[nn.Module] = [convolution(1, channels[0], size=5, stride=(2, 2))]
         for index, (inputs, outputs) in enumerate(pairwise(channels)):
-            stages += [_convolution(inputs, outputs, stride=(2 if index == 0 else 1, 2)), _Residual(outputs)]
+            stages += [convolution(inputs, outputs, stride=(2 if index == 0 else 1, 2)), Residual(outputs)]
         self.stages = nn.Sequential(*stages)
         bins = BINS
         for _ in channels:
             bins = -(-bins // 2)
-        self.mix = nn.Sequential(
-            nn.Conv1d(bins * channels[-1], hidden, 1, bias=False),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(inplace=True),
-            nn.Conv1d(hidden, hidden, 3, 1, 1, bias=False),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(inplace=True),
-        )
+        self.mix = along_time(bins * channels[-1], hidden)
         self.attention = nn.Conv1d(hidden, 1, 1)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(2 * hidden, n_labels)
-        # Channels last halves the time of small convolutions on a CPU.
-        for weight in self.stages.parameters():
-            if weight.ndim == 4:
-                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        channels_last(self.stages)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (batch, n_labels) of CQT-grams (batch, frames, 144)."""
