@@ -28,6 +28,8 @@ from catalog_tagger.models.bundle import canonical_json, load_bundle, save_bundl
 from catalog_tagger.training.card import make_card
 from catalog_tagger.training.config import TrainingConfig
 from catalog_tagger.training.loop import Report, Trainer
+from catalog_tagger.training.manifest import read_manifest
+from catalog_tagger.training.measure import decode, select
 from catalog_tagger.training.ranks import Ranks, alone
 from catalog_tagger.training.tasks import Progress, Setting, task_named
 
@@ -72,7 +74,9 @@ class Job:
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.optimisation.threads)
         model = self._untrained()
+        self._require_test_rows()
         if ranks.first_on_machine:
+            self._decode_test_rows()
             self.say(self.task.prepare())
         ranks.wait()
         if not ranks.first_on_machine:
@@ -132,6 +136,19 @@ class Job:
             decision=decision,
         )
         return card
+
+    def _require_test_rows(self) -> None:
+        config = self.config
+        if config.report_on_test and all(clip.split != "test" for clip in read_manifest(config.manifest)):
+            raise UsageError(
+                f"{config.manifest}: no row has the split 'test', which 'report_on_test' would measure; "
+                "add such rows, or set report_on_test to false"
+            )
+
+    def _decode_test_rows(self) -> None:
+        """A clip that cannot be decoded is found before the training, whose result it would cost, not after it."""
+        if self.config.report_on_test:
+            decode(select(self.config.manifest, split="test"), self.cache_dir, progress=self.progress)
 
     def _require_held_out(self) -> None:
         if next(iter(self.task.validation()), None) is not None:

@@ -53,7 +53,7 @@ optimisation:
   batch_size: 32
   validate_every_steps: 250
   patience: 6            # validations in a row that are no better end it
-report_on_test: true     # measure the rows with the split test, once, at the end
+report_on_test: {tested}     # measure the rows with the split test, once, at the end
 """
 
 
@@ -107,7 +107,12 @@ def scaffold(folder: Path, config: Path) -> Scaffold:
     manifest.write_text(table.getvalue(), encoding="utf-8", newline="")
     name = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in config.stem.lower())
     text = _CONFIGURATION.format(
-        folder=folder, name=name.strip("_") or "mine", task=task, manifest=_quoted(manifest), network=_NETWORKS[task]
+        folder=folder,
+        name=name.strip("_") or "mine",
+        task=task,
+        manifest=_quoted(manifest),
+        network=_NETWORKS[task],
+        tested="true" if tested else "false",
     )
     config.write_text(text, encoding="utf-8")
     return Scaffold(

@@ -86,6 +86,13 @@ def test_labels_decide_the_task(tmp_path: Path, labels: tuple[str, ...], task: s
     assert {clip.gender for clip in clips} == ({"f", "m"} if task == "voice_gender" else {""})
 
 
+@pytest.mark.parametrize(("each", "tested"), [(2, False), (3, True)])
+def test_what_has_no_test_rows_is_not_measured_on_them(tmp_path: Path, each: int, tested: bool) -> None:
+    recordings = _put(tmp_path / "recordings", *(f"{label}/{n}.wav" for label in ("dog", "rain") for n in range(each)))
+    made = scaffold(recordings, tmp_path / "mine.yaml")
+    assert (made.test > 0, read_config(made.config).report_on_test) == (tested, tested)
+
+
 def test_refuses_what_it_cannot_begin_with(tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
     with pytest.raises(UsageError, match=r"none: is no folder; it should hold one subfolder of audio per label"):
