@@ -148,6 +148,49 @@ def test_labels_that_cannot_be_trained_are_one_clear_error(manifest: Path, optio
         task.prepare()
 
 
+def test_silence_teaches_no_exclusive_label(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = ["path,label"]
+    for number in range(8):
+        name = SOUNDS[number % 2]
+        write_wav(tmp_path / f"{number}.wav", np.concatenate([sound(name, rng), np.zeros(80000)]))
+        rows.append(f"{number}.wav,{name}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    options = {"exclusive": True, "takes": 1}
+    config = config_of(tmp_path / "manifest.csv", options=options, validation={"fraction": 0.4})
+    task = task_of(config, tmp_path / "cache")
+    task.prepare()
+    held = list(task.validation())
+    assert held
+    for batch in held:
+        silent = batch.features.flatten(1).amax(dim=1) == 0
+        assert silent.any()
+        assert bool((batch.weight[silent] == 0).all())
+        assert bool((batch.weight[~silent] > 0).all())
+
+
+def test_a_turn_of_no_label_is_one_clear_error(manifest: Path) -> None:
+    with pytest.raises(UsageError, match=r"options\.turns names 'dripp'; the labels are drip, hiss, hum"):
+        task_of(config_of(manifest, options={"turns": {"dripp": 3}}), manifest.parent / "cache")
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        ("1.wav,train,hum", "no row has the split 'test', which 'report_on_test' would measure"),
+        ("none.wav,test,hum", r"none\.wav: named in the manifest"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_before_the_training(
+    manifest: Path, tmp_path: Path, last: str, words: str
+) -> None:
+    rows = manifest.parent / "other.csv"
+    rows.write_text(f"path,split,label\n0.wav,train,drip\n{last}\n")
+    with pytest.raises(UsageError, match=words):
+        trained(config_of(rows), tmp_path / "out", tmp_path / "cache")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_manifest_without_labels_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("path,role,source\na.wav,tag,me\n")
     with pytest.raises(UsageError, match=r"training rows name 0 label\(s\); add a column label"):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -100,6 +101,12 @@ class Tags:
             raise UsageError(
                 f"{self.config.manifest}: training rows name {len(self.labels)} label(s); add a column label, "
                 "or labels with ';' between"
+            )
+        unknown = sorted(set(self.options.turns) - {*self.labels, ""})
+        if unknown:
+            raise UsageError(
+                f"options.turns names {', '.join(map(repr, unknown))}; the labels are {', '.join(self.labels)}, "
+                "and '' for clips without any"
             )
 
     def prepare(self) -> str:
@@ -226,7 +233,7 @@ class Tags:
 
     def _bank(self, title: str, clips: Sequence[Clip], cache: PcmCache, *, takes: int) -> TagBank:
         truth = np.array([self._truth_of(clip) for clip in clips], np.float32).reshape(-1, len(self.labels))
-        return build_bank(
+        bank = build_bank(
             [recording_of(clip, cache, self._place(clip), group=clip.key) for clip in clips],
             Truth(target=np.nan_to_num(truth), weight=(~np.isnan(truth)).astype(np.float32)),
             self.setting.frontend,
@@ -236,3 +243,8 @@ class Tags:
             retake=self.options.retakes,
             progress=lambda done, of: self.setting.progress(f"features for {title}", done, of),
         )
+        if not self.options.exclusive:
+            return bank
+        # one of the labels holds: where that one is in doubt, nothing is known of the others
+        weight = np.repeat(bank.truth.weight.min(axis=1, keepdims=True), len(self.labels), axis=1)
+        return replace(bank, truth=replace(bank.truth, weight=weight))
