@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,6 +103,10 @@ def _clip(row: dict[str, str], manifest: Path, line: int) -> Clip:
         duration_s = float(row.get("duration_s") or 0.0)
     except ValueError as error:
         raise UsageError(f"{manifest}, line {line}: duration_s is {row['duration_s']!r}, not a number") from error
+    if not 0.0 <= duration_s < math.inf:  # tables written by a program have nan where they know nothing
+        raise UsageError(
+            f"{manifest}, line {line}: duration_s is {row['duration_s']!r}; give seconds, or leave it empty"
+        )
     return Clip(
         path=manifest.parent / row["path"],
         split=row.get("split") or "train",

@@ -108,6 +108,7 @@ def test_whole_sources_are_held_out_when_asked() -> None:
         ("path,role,source\n", "has no rows"),
         ("path,role,source\na,singing,x\n", "line 2: role is 'singing'"),
         ("path,role,source,duration_s\na,music,x,long\n", "line 2: duration_s is 'long'"),
+        ("path,role,source,duration_s\na,music,x,nan\n", "line 2: duration_s is 'nan'; give seconds"),
     ],
 )
 def test_a_bad_manifest_is_one_clear_error(tmp_path: Path, text: str, words: str) -> None:
