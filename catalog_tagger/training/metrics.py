@@ -122,7 +122,9 @@ def bootstrap(
     """
     names, place = np.unique(np.asarray(sources, str), return_inverse=True)
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / max(1, len(names))), size=rounds).astype(float)
+    if not len(names):
+        return np.full((2, *statistic(np.zeros((1, 0))).shape[1:]), np.nan)
+    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=rounds).astype(float)
     step = max(1, _WEIGHTS_AT_ONCE // max(1, place.size))
     values = np.concatenate([statistic(drawn[at : at + step][:, place]) for at in range(0, rounds, step)])
     if len(names) < 2:

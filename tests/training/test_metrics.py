@@ -56,6 +56,12 @@ def test_bootstrap_of_a_share_is_that_of_any_statistic() -> None:
     assert (low, high) == pytest.approx(bootstrap_over_sources(list(right), sources, rounds=4000), abs=0.006)
 
 
+def test_bootstrap_of_nothing_knows_nothing() -> None:
+    found = bootstrap(lambda weights: np.ones((len(weights), 3)), [])
+    assert found.shape == (2, 3)
+    assert np.isnan(found).all()
+
+
 def test_bootstrap_draws_as_many_sources_as_there_are() -> None:
     seen = []
 
