@@ -20,6 +20,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -109,7 +110,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, AssertionError) as error:
         raise UsageError(f"{path}: is not a checkpoint: {_first_line(error)}") from error
     except Exception as error:  # an unpickler's error has no public base of its own
         if type(error).__name__ != "UnpicklingError":
@@ -136,7 +137,7 @@ def read_labels(path: Path, count: int) -> list[str]:
         The file is no such CSV, or does not name `count` classes from 0 on, each once.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = {int(row["index"]): row["display_name"] for row in csv.DictReader(file)}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: cannot be read as CSV: {error}") from error
@@ -180,7 +181,7 @@ def _components(path: Path) -> dict[str, Tensor]:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 found = {name: torch.as_tensor(arrays[name]) for name in arrays.files}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, BadZipFile) as error:
             raise UsageError(f"{path}: cannot be read as arrays: {error}") from error
     else:
         found = read_tensors(path)

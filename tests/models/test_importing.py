@@ -18,7 +18,7 @@ from catalog_tagger.errors import UsageError
 from catalog_tagger.frontends import build_frontend
 from catalog_tagger.models import panns, vggish
 from catalog_tagger.models.bundle import load_bundle
-from catalog_tagger.models.importing import import_bundle, read_tensors
+from catalog_tagger.models.importing import import_bundle, read_labels, read_tensors
 
 MAPS = [1, 64, 128, 256, 512, 1024, 2048]
 
@@ -241,6 +241,33 @@ def test_what_is_no_checkpoint_is_one_clear_error(tmp_path: Path, content: bytes
     (tmp_path / "a.pth").write_bytes(content)
     with pytest.raises(UsageError, match=words):
         read_tensors(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.7, 0.99])
+def test_half_a_download_is_one_clear_error(tmp_path: Path, kept: float) -> None:
+    for legacy in (False, True):
+        torch.save({"a": torch.zeros(30)}, tmp_path / "a.pth", _use_new_zipfile_serialization=not legacy)
+        whole = (tmp_path / "a.pth").read_bytes()
+        (tmp_path / "a.pth").write_bytes(whole[: int(kept * len(whole))])
+        with pytest.raises(UsageError, match=r"a\.pth: is not a checkpoint"):
+            read_tensors(tmp_path / "a.pth")
+
+
+def test_components_that_are_no_arrays_are_one_clear_error(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "a.pth")
+    np.savez(tmp_path / "whole.npz", pca_means=np.zeros(128))
+    np.savez(tmp_path / "text.npz", pca_means=np.array(["a"]))
+    (tmp_path / "half.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:400])
+    with (tmp_path / "one.npz").open("wb") as file:
+        np.save(file, np.zeros(128))
+    for name in ("text", "half", "one"):
+        with pytest.raises(UsageError, match=rf"{name}\.npz: cannot be read as arrays"):
+            import_bundle(tmp_path / "a.pth", tmp_path / "out", kind="vggish", pca=tmp_path / f"{name}.npz")
+
+
+def test_labels_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("index,mid,display_name\n0,/m/1,Speech\n1,/m/2,Müsic\n", encoding="utf-8-sig")
+    assert read_labels(tmp_path / "labels.csv", 2) == ["Speech", "Müsic"]
 
 
 def test_a_file_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
