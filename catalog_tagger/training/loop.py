@@ -37,6 +37,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from catalog_tagger.errors import UsageError
 from catalog_tagger.training.batch import Batch, mask_stripes, mixup
 from catalog_tagger.training.config import OptimisationConfig
 from catalog_tagger.training.curves import Curves
@@ -126,13 +127,17 @@ class Trainer:
         """Train to the end; returns the averaged network at its best validation, on its device.
 
         `KeyboardInterrupt` passes through after `last.safetensors` is written.
+
+        Raises
+        ------
+        UsageError
+            The training diverged: no validation loss was finite.
         """
         config = self.config
         torch.set_num_threads(config.threads)
         leads = self.ranks.index == 0
         if leads:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._save("initial", self.model)
+            self._begin()
         model = self.ranks.share(self.model).train()
         if not leads:
             torch.manual_seed(self.seed + self.ranks.index)  # each drops other units
@@ -179,8 +184,22 @@ class Trainer:
                     curves.draw()
         self.ranks.wait()
         if leads:
-            average.model.load_state_dict(load_file(self.folder / "best.safetensors"))
+            self._load_best(average.model)
         return average.model
+
+    def _begin(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for title in ("best", "last"):  # an earlier training's must not be taken for this one's
+            (self.folder / f"{title}.safetensors").unlink(missing_ok=True)
+        self._save("initial", self.model)
+
+    def _load_best(self, model: nn.Module) -> None:
+        if not math.isfinite(self._best):
+            raise UsageError(
+                f"{self.folder}: the training diverged, its validation loss was never a number; "
+                f"lower optimisation.learning_rate ({self.config.learning_rate:g}), or lengthen warmup_steps"
+            )
+        model.load_state_dict(load_file(self.folder / "best.safetensors"))
 
     def _no_better(self) -> bool:
         return 0 < self.config.patience <= self._since_best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import Dataset
 
+from catalog_tagger.errors import UsageError
 from catalog_tagger.training.batch import Batch
 from catalog_tagger.training.config import OptimisationConfig
 from catalog_tagger.training.loop import Trainer
@@ -100,6 +102,13 @@ def test_of_equal_validations_the_last_is_kept(tmp_path: Path) -> None:
     _train(tmp_path, told=[0.0] * 4, validate_every_steps=20)
     best, last = (load_file(tmp_path / f"{title}.safetensors") for title in ("best", "last"))
     assert all(torch.equal(best[key], last[key]) for key in best)
+
+
+def test_a_training_that_diverges_does_not_end_as_an_earlier_one(tmp_path: Path) -> None:
+    _train(tmp_path, told=[0.5], steps=2, validate_every_steps=2)
+    with pytest.raises(UsageError, match=r"the training diverged.*learning_rate \(0\.002\)"):
+        _train(tmp_path, told=[math.nan], steps=2, validate_every_steps=2)
+    assert not (tmp_path / "best.safetensors").exists()
 
 
 def test_a_penalty_thins_the_lines_of_filters(tmp_path: Path) -> None:
