@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final
 
 import av
 import numpy as np
@@ -44,6 +44,10 @@ LOSSY_CODECS: tuple[LossyCodec, ...] = (
     LossyCodec("pcm_alaw", "pcm_alaw", 8_000, 0),
     LossyCodec("nellymoser", "nellymoser", 8_000, 0),
 )
+
+
+#: A resampler gives nothing for fewer samples than its filter has.
+_SHORTEST: Final = 480
 
 
 def _samples(frames: list[Any]) -> list[Int16Array]:
@@ -107,6 +111,8 @@ def round_trip(pcm: Int16Array, codec: LossyCodec, *, sample_rate_hz: int) -> In
     """
     if pcm.size == 0:
         return pcm
+    if pcm.size < _SHORTEST:
+        return round_trip(np.pad(pcm, (0, _SHORTEST - pcm.size)), codec, sample_rate_hz=sample_rate_hz)[: pcm.size]
     narrow = _convert(pcm, from_hz=sample_rate_hz, to_hz=codec.sample_rate_hz)
     packets, extradata = _encode(narrow, codec)
     decoder: Any = av.CodecContext.create(codec.decoder, "r")
