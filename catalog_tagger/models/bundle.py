@@ -166,8 +166,11 @@ def save_bundle(
     Raises
     ------
     UsageError
-        The task is unknown, its labels are not among `labels`, or a threshold is not a finite number.
+        The task is unknown, its labels are not among `labels`, a threshold is not a finite number, or the
+        folder holds something else than a bundle.
     """
+    folder = folder.resolve()  # `.` and `..` have no name to write beside
+    require_replaceable(folder)
     _check_task(folder, task, labels, embeds=hasattr(model, "embedding_size"))
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     weights = save_safetensors(state)
@@ -193,6 +196,20 @@ def save_bundle(
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.replace(folder)
     return _fingerprint(weights, text)
+
+
+def require_replaceable(folder: Path) -> None:
+    """Refuse a place where a bundle would replace anything but another bundle.
+
+    Raises
+    ------
+    UsageError
+        It is a file, or a folder that holds something and no bundle.
+    """
+    if folder.is_dir() and not ((folder / JSON_FILE).is_file() or next(folder.iterdir(), None) is None):
+        raise UsageError(f"{folder}: holds something else than a bundle, which would be lost; name another folder")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is no folder; name another one")
 
 
 def load_bundle(name_or_dir: str | Path) -> Bundle:

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from catalog_tagger.errors import UsageError
 from catalog_tagger.frontends import build_frontend
 from catalog_tagger.models import panns, vggish
-from catalog_tagger.models.bundle import TAGS, save_bundle
+from catalog_tagger.models.bundle import TAGS, require_replaceable, save_bundle
 from catalog_tagger.models.calibration import Calibration
 
 Kind = Literal["panns_cnn14_16k", "vggish"]
@@ -55,12 +55,13 @@ def import_bundle(
     Raises
     ------
     UsageError
-        A file cannot be read, holds more than tensors, or is not what its kind says.
+        A file cannot be read, holds more than tensors, or is not what its kind says, or `out` is taken.
     """
     if kind == "vggish" and labels is not None:
         raise UsageError(f"--labels {labels}: VGGish has no classes, only an embedding; leave the option out")
     if kind != "vggish" and pca is not None:
         raise UsageError(f"--pca {pca}: only VGGish has principal components; leave the option out")
+    require_replaceable(out)
     state = read_tensors(checkpoint)
     names: list[str] = []
     architecture: dict[str, Any] = {"name": kind}

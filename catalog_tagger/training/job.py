@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from catalog_tagger.errors import UsageError
 from catalog_tagger.frontends import build_frontend
 from catalog_tagger.models import build_model
-from catalog_tagger.models.bundle import canonical_json, load_bundle, save_bundle
+from catalog_tagger.models.bundle import canonical_json, load_bundle, require_replaceable, save_bundle
 from catalog_tagger.training.card import make_card
 from catalog_tagger.training.config import TrainingConfig
 from catalog_tagger.training.loop import Report, Trainer
@@ -74,6 +74,7 @@ class Job:
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.optimisation.threads)
         model = self._untrained()
+        require_replaceable(self.out / "bundle")
         self._require_test_rows()
         if ranks.first_on_machine:
             self._decode_test_rows()

@@ -41,6 +41,19 @@ def _rewrite(folder: Path, change: dict[str, Any], *, without: tuple[str, ...] =
     path.write_text(json.dumps(kept))
 
 
+def test_replaces_a_bundle_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "song.mp3").write_bytes(b"ID3")
+    monkeypatch.chdir(tmp_path / "music")
+    for place in (tmp_path / "music", Path(), tmp_path / "music" / "song.mp3"):
+        with pytest.raises(UsageError, match="name another"):
+            _save(place)
+    assert (tmp_path / "music" / "song.mp3").read_bytes() == b"ID3"
+    (tmp_path / "new").mkdir()
+    first, second = _save(tmp_path / "new"), _save(tmp_path / "new", seed=1)
+    assert load_bundle(tmp_path / "new").fingerprint == second != first
+
+
 def test_round_trip(tmp_path: Path) -> None:
     fingerprint = _save(tmp_path / "small")
     bundle = load_bundle(tmp_path / "small")
