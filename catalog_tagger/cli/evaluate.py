@@ -90,6 +90,6 @@ def evaluate(
     if as_json:
         show_json(document)
         return
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, markup=False)
     (show_stress if stress else show_evaluation)(document, console)
     console.print(f"\n{page}")

@@ -65,7 +65,7 @@ class TrainingDisplay:
 
     def say(self, sentence: str) -> None:
         """A line that stays."""
-        self._console.print(sentence, soft_wrap=True, highlight=False)
+        self._console.print(sentence, soft_wrap=True, highlight=False, markup=False)
 
     def _show(self, title: str, share: float, text: str, *, final: bool) -> None:
         if self._bar is not None:
@@ -77,7 +77,7 @@ class TrainingDisplay:
 
 def show_scaffold(made: Scaffold) -> None:
     """What was written for a training, and what comes next."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     for label, count in made.clips.items():
         console.print(f"{label}: {count:,} clips")
     console.print(f"{made.manifest}: {sum(made.clips.values()):,} clips, {made.test:,} of them kept for the test")
@@ -87,7 +87,7 @@ def show_scaffold(made: Scaffold) -> None:
 
 def show_figures(card: dict[str, Any], folder: Path) -> None:
     """The figures of a finished bundle as tables."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     figures = {name: one for name, one in card["figures"].items() if name != "speech_over_music"}
     console.print(figures_table(figures))
     for row in card["figures"].get("speech_over_music", []):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catalog_tagger.cli.training_display import show_scaffold
 from catalog_tagger.errors import UsageError
 from catalog_tagger.training.config import read_config
 from catalog_tagger.training.manifest import read_manifest, split_clips
@@ -91,6 +92,14 @@ def test_what_has_no_test_rows_is_not_measured_on_them(tmp_path: Path, each: int
     recordings = _put(tmp_path / "recordings", *(f"{label}/{n}.wav" for label in ("dog", "rain") for n in range(each)))
     made = scaffold(recordings, tmp_path / "mine.yaml")
     assert (made.test > 0, read_config(made.config).report_on_test) == (tested, tested)
+
+
+def test_names_in_brackets_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = scaffold(_put(tmp_path / "recordings", "[laugh]/1.wav"), tmp_path / "my [flac].yaml")
+    show_scaffold(made)
+    shown = capsys.readouterr().out
+    assert "[laugh]: 1 clips" in shown
+    assert f"catalog-tagger train {tmp_path / 'my [flac].yaml'}" in shown
 
 
 def test_refuses_what_it_cannot_begin_with(tmp_path: Path) -> None:
