@@ -136,19 +136,19 @@ class TagBatches(Dataset[Batch]):
 
 
 def vary(features: Float32Array, variation: Variation, rng: np.random.Generator) -> Float32Array:
-    """One example (frames, bins), moved at random; same shape, never below 0."""
-    frames, bins = features.shape
+    """One example (frames, bins) or (maps, frames, bins), moved at random; same shape, a CQT-gram never below 0."""
+    frames, bins = features.shape[-2:]
     tempo = (1 + variation.tempo) ** float(rng.uniform(-1, 1))
     start = int(rng.integers(frames)) if variation.turn else 0
-    out = features[(start + np.arange(frames) * tempo).astype(int) % frames]
+    out = features[..., (start + np.arange(frames) * tempo).astype(int) % frames, :]
     shift = int(rng.integers(-variation.bins, variation.bins + 1))
     if shift:
-        out = np.roll(out, shift, axis=1)
-        out[:, slice(shift) if shift > 0 else slice(shift, None)] = 0.0
+        out = np.roll(out, shift, axis=-1)
+        out[..., slice(shift) if shift > 0 else slice(shift, None)] = 0.0
     if variation.equaliser_bits:
         knots = rng.normal(0.0, variation.equaliser_bits, 6)
-        out = out + np.interp(np.arange(bins), np.linspace(0, bins - 1, 6), knots)
-    moved: Float32Array = np.maximum(out, 0.0).astype(np.float32)
+        out = np.maximum(out + np.interp(np.arange(bins), np.linspace(0, bins - 1, 6), knots), 0.0)
+    moved: Float32Array = out.astype(np.float32)
     return moved
 
 

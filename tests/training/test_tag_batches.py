@@ -100,6 +100,11 @@ def test_no_variation_leaves_an_example_alone() -> None:
     np.testing.assert_array_equal(vary(features, STILL, np.random.default_rng(1)), features)
 
 
+def test_no_variation_leaves_maps_of_any_sign_alone() -> None:
+    features = np.random.default_rng(0).uniform(-5, 5, (3, 20, 15)).astype(np.float32)
+    np.testing.assert_array_equal(vary(features, STILL, np.random.default_rng(1)), features)
+
+
 def test_transposition_moves_bins_and_leaves_silence_behind() -> None:
     features = np.tile(np.arange(1, 8, dtype=np.float32), (3, 1))
     variation = Variation(bins=2, tempo=0.0, turn=False, equaliser_bits=0.0)

@@ -169,6 +169,21 @@ def test_silence_teaches_no_exclusive_label(tmp_path: Path) -> None:
         assert bool((batch.weight[~silent] > 0).all())
 
 
+def test_silence_alone_is_one_clear_error(tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav", np.zeros(16000))
+    (tmp_path / "manifest.csv").write_text("path,label\na.wav,hum\n")
+    task = task_of(config_of(tmp_path / "manifest.csv", validation={"fraction": 0.0}), tmp_path / "cache")
+    with pytest.raises(UsageError, match=r"manifest\.csv: nothing is heard in the clips to train on"):
+        task.prepare()
+
+
+def test_what_moves_cqt_grams_is_refused_for_other_features(manifest: Path) -> None:
+    still = {"bins": 0, "equaliser_bits": 0}
+    with pytest.raises(UsageError, match=r"^options\.mixed: made for the frontend 'cqt', not 'mel'; set to 0"):
+        task_of(config_of(manifest, frontend={"name": "mel"}, options=still), manifest.parent / "cache")
+    task_of(config_of(manifest, frontend={"name": "mel"}, options={**still, "mixed": 0}), manifest.parent / "cache")
+
+
 def test_a_turn_of_no_label_is_one_clear_error(manifest: Path) -> None:
     with pytest.raises(UsageError, match=r"options\.turns names 'dripp'; the labels are drip, hiss, hum"):
         task_of(config_of(manifest, options={"turns": {"dripp": 3}}), manifest.parent / "cache")

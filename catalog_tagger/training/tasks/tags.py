@@ -93,6 +93,7 @@ class Tags:
         self.setting, self.config = setting, setting.config
         self.options = TagOptions.model_validate(self.config.options)
         self.loss: Loss = CATEGORICAL if self.options.exclusive else MULTI_LABEL
+        self._require_gram()
         self._rows = [clip for clip in read_manifest(self.config.manifest) if clip.split == "train"]
         self._usable = [clip for clip in self._rows if not matches(clip, self.config.clips.exclude)]
         named = {name for clip in self._usable for name in (*named_in(clip), *self.options.names)}
@@ -108,6 +109,14 @@ class Tags:
                 f"options.turns names {', '.join(map(repr, unknown))}; the labels are {', '.join(self.labels)}, "
                 "and '' for clips without any"
             )
+
+    def _require_gram(self) -> None:
+        """What moves and mixes features knows what a bin and a unit of a CQT-gram are, and of no other."""
+        name, variation = self.config.frontend["name"], self.options.variation
+        meant = {"bins": variation.bins, "equaliser_bits": variation.equaliser_bits, "mixed": variation.mixed}
+        wrong = [f"options.{key}" for key, value in meant.items() if value]
+        if name != "cqt" and wrong:
+            raise UsageError(f"{', '.join(wrong)}: made for the frontend 'cqt', not {name!r}; set to 0 with this one")
 
     def prepare(self) -> str:
         """Decode, split, and compute the features of both sides."""
@@ -130,6 +139,8 @@ class Tags:
         self._check(split.train)
         self._recordings = [recording_of(clip, cache, self._place(clip), group=clip.key) for clip in split.validation]
         self._train = self._bank("training", split.train, cache, takes=self.options.takes)
+        if not (self._train.truth.target * self._train.truth.weight).any():
+            raise UsageError(f"{config.manifest}: nothing is heard in the clips to train on: all are silent")
         self._held_out = self._bank("validation", split.validation, cache, takes=1)
         return (
             f"training on {len(split.train)} clips ({len(self._train)} segments), "
