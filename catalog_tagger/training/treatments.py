@@ -137,6 +137,9 @@ def stretch(samples: Float32Array, factor: float) -> Float32Array:
     if factor == 1.0 or samples.size == 0:
         return samples
     size, hop = 1024, 256
+    if samples.size <= size // 2:  # too few to be reflected at their ends
+        padded = np.pad(samples, (0, size - samples.size))
+        return stretch(padded, factor)[: max(1, round(samples.size / factor))]
     window = torch.hann_window(size)
     spectrum = torch.stft(torch.from_numpy(samples), size, hop, window=window, return_complex=True)
     advance = torch.linspace(0, torch.pi * hop, size // 2 + 1)[:, None]

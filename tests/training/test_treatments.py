@@ -102,3 +102,13 @@ def test_a_sound_of_a_few_milliseconds_is_treated_too() -> None:
     short = Sound(tone(440, 0.05), np.ones(5, bool), 1, voices=(tone(120),), music=(tone(660),))
     for treatment in TREATMENTS:
         assert treatment.levels[0][1](short).size > 0, treatment.name
+
+
+@pytest.mark.parametrize("size", [1, 3, 512, 513])
+def test_clips_of_a_few_samples_pass_all_treatments(sound: Sound, size: int) -> None:
+    tiny = Sound(tone(440)[:size], np.ones(1 + (size - 1) // 160, bool), 7, voices=sound.voices, music=sound.music)
+    for treatment in TREATMENTS:
+        for name, apply in treatment.levels:
+            treated = apply(tiny)
+            assert treated.size, f"{treatment.name} {name}"
+            assert np.isfinite(treated).all(), f"{treatment.name} {name}"
