@@ -29,6 +29,7 @@ from catalog_tagger.errors import CatalogTaggerError, RunError, UsageError
 from catalog_tagger.tagging.cluster import connected
 from catalog_tagger.training.config import TrainingConfig
 from catalog_tagger.training.job import Job
+from catalog_tagger.training.tasks import task_named
 
 _LOOK_S: Final = 0.5
 #: The others wait for the first while it decodes, validates and measures.
@@ -153,6 +154,9 @@ def _absolute(config: TrainingConfig) -> TrainingConfig:
     changed: dict[str, Any] = {"manifest": config.manifest.resolve()}
     if config.start_from is not None and Path(config.start_from).is_dir():
         changed["start_from"] = str(Path(config.start_from).resolve())
+    options = task_named(config.task).Options.model_validate(config.options)
+    files = {key: str(value.resolve()) for key, value in options if isinstance(value, Path)}
+    changed["options"] = {**config.options, **files}
     return config.model_copy(update=changed)
 
 

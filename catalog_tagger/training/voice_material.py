@@ -49,10 +49,10 @@ def read_heard(path: Path) -> dict[str, str]:
         The file is missing, lacks a column, or a gender is not one.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, restval=""))
         return {f"{row['source']}/{row['original_path']}": GENDERS[row["gender"].strip().lower()] for row in rows}
-    except OSError as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from error
     except KeyError as error:
         raise UsageError(f"{path}: {error}: needs columns source, original_path, gender (f or m)") from error

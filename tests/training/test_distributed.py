@@ -140,6 +140,23 @@ def test_the_job_refuses_a_bad_configuration_with_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_files_are_found_from_the_working_directory_of_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from catalog_tagger.training.distributed import _absolute
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "earlier").mkdir()
+    config = _config(Path("clips.csv")).model_copy(
+        update={"task": "voice_gender", "start_from": "earlier", "options": {"heard": "heard.csv", "acted": 3}}
+    )
+    found = _absolute(config)
+    assert found.manifest == tmp_path.resolve() / "clips.csv"
+    assert found.start_from == str(tmp_path.resolve() / "earlier")
+    assert found.options == {"heard": str(tmp_path.resolve() / "heard.csv"), "acted": 3}
+    assert _absolute(_config(Path("clips.csv"))).options == {}
+
+
 def test_what_a_process_died_of_is_one_line() -> None:
     from ray.train import WorkerGroupError
 

@@ -210,6 +210,7 @@ def test_one_gender_alone_is_refused(tmp_path: Path) -> None:
     [
         ("source,original_path\na,b\n", "gender"),
         ("source,original_path,gender\na,b,x\n", "'x'"),
+        ("source,original_path,gender\na,b\n", "''"),
         (None, "cannot be read"),
     ],
 )
@@ -219,6 +220,11 @@ def test_an_unusable_file_of_heard_genders_is_refused(tmp_path: Path, text: str 
         path.write_text(text)
     with pytest.raises(UsageError, match=told):
         read_heard(path)
+
+
+def test_heard_genders_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "heard.csv").write_text("source,original_path,gender\na,ü.wav,Female\n", encoding="utf-8-sig")
+    assert read_heard(tmp_path / "heard.csv") == {"a/ü.wav": "f"}
 
 
 def test_hears_what_a_tagging_job_hears() -> None:
