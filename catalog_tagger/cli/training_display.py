@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,7 +83,7 @@ def show_scaffold(made: Scaffold) -> None:
         console.print(f"{label}: {count:,} clips")
     console.print(f"{made.manifest}: {sum(made.clips.values()):,} clips, {made.test:,} of them kept for the test")
     console.print(f"{made.config}: a training of the task {made.task}")
-    console.print(f"\nnext: catalog-tagger train {made.config} --out {made.config.stem}")
+    console.print(f"\nnext: {shlex.join(['catalog-tagger', 'train', str(made.config), '--out', made.config.stem])}")
 
 
 def show_figures(card: dict[str, Any], folder: Path) -> None:

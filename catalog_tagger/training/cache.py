@@ -79,10 +79,20 @@ def open_cache(clips: Sequence[Clip], root: Path, *, degraded: bool, progress: P
         Also keep a copy of each clip that went through a lossy codec.
     progress
         Called with (clips done, clips in all) while it is built.
+
+    Raises
+    ------
+    UsageError
+        A clip is missing or cannot be decoded, or the cache cannot be written.
     """
     folder = root / _key(clips, degraded)
     if not (folder / "index.json").exists():
-        _build(clips, folder, degraded=degraded, progress=progress)
+        try:
+            _build(clips, folder, degraded=degraded, progress=progress)
+        except OSError as error:  # of writing: a clip that cannot be read is another error
+            raise UsageError(
+                f"{root}: decoded clips cannot be kept here: {error.strerror}; make room, or give another --cache"
+            ) from error
     lengths = np.array(json.loads((folder / "index.json").read_text())["samples"], np.int64)
     if len(lengths) != len(clips):
         raise UsageError(f"{folder}: holds {len(lengths)} clips, not {len(clips)}; delete it")
@@ -129,7 +139,7 @@ def _build(clips: Sequence[Clip], folder: Path, *, degraded: bool, progress: Pro
         for position, clip in enumerate(clips):
             try:
                 pcm = read_pcm(clip.path)
-            except CatalogTaggerError as error:
+            except (CatalogTaggerError, OSError) as error:
                 raise UsageError(f"{clip.path}: cannot be decoded: {error}") from error
             lengths.append(int(pcm.size))
             pcm_file.write(pcm.tobytes())

@@ -131,7 +131,7 @@ class Trainer:
         Raises
         ------
         UsageError
-            The training diverged: no validation loss was finite.
+            The folder cannot be written to, or the training diverged: no validation loss was finite.
         """
         config = self.config
         torch.set_num_threads(config.threads)
@@ -188,9 +188,12 @@ class Trainer:
         return average.model
 
     def _begin(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for title in ("best", "last"):  # an earlier training's must not be taken for this one's
-            (self.folder / f"{title}.safetensors").unlink(missing_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for title in ("best", "last"):  # an earlier training's must not be taken for this one's
+                (self.folder / f"{title}.safetensors").unlink(missing_ok=True)
+        except OSError as error:
+            raise UsageError(f"{self.folder}: cannot be written to: {error.strerror}; give another --out") from error
         self._save("initial", self.model)
 
     def _load_best(self, model: nn.Module) -> None:

@@ -89,7 +89,7 @@ def scaffold(folder: Path, config: Path) -> Scaffold:
     Raises
     ------
     UsageError
-        There are no labels, a label has no audio, or a file to be written exists.
+        There are no labels, a label has no audio, or a file to be written exists or cannot be written.
     """
     manifest = config.with_suffix(".csv")
     for path in (config, manifest):
@@ -104,7 +104,6 @@ def scaffold(folder: Path, config: Path) -> Scaffold:
     writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    manifest.write_text(table.getvalue(), encoding="utf-8", newline="")
     name = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in config.stem.lower())
     text = _CONFIGURATION.format(
         folder=folder,
@@ -114,7 +113,14 @@ def scaffold(folder: Path, config: Path) -> Scaffold:
         network=_NETWORKS[task],
         tested="true" if tested else "false",
     )
-    config.write_text(text, encoding="utf-8")
+    try:
+        config.parent.mkdir(parents=True, exist_ok=True)
+        manifest.write_text(table.getvalue(), encoding="utf-8", newline="")
+        config.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename}: cannot be written: {error.strerror}; name another place"
+        ) from error
     return Scaffold(
         config=config,
         manifest=manifest,

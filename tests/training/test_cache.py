@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,16 @@ def test_a_clip_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     clips[1].path.unlink()
     with pytest.raises(UsageError, match=str(clips[1].path)):
         open_cache(clips, tmp_path / "cache", degraded=False)
+
+
+def test_a_cache_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    clips = read_manifest(write_collection(tmp_path / "data", per_kind=1, seconds=1.0))
+    (tmp_path / "cache").write_text("a file, no folder")
+    with pytest.raises(UsageError, match=r"cache: decoded clips cannot be kept here: .*--cache"):
+        open_cache(clips, tmp_path / "cache", degraded=False)
+    folder = [replace(clips[0], path=tmp_path / "data")]
+    with pytest.raises(UsageError, match=r"data: cannot be decoded"):
+        open_cache(folder, tmp_path / "other", degraded=False)
 
 
 @pytest.mark.parametrize("codec", LOSSY_CODECS, ids=lambda one: f"{one.encoder}-{one.bit_rate_bps}")

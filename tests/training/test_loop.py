@@ -111,6 +111,12 @@ def test_a_training_that_diverges_does_not_end_as_an_earlier_one(tmp_path: Path)
     assert not (tmp_path / "best.safetensors").exists()
 
 
+def test_a_file_in_place_of_the_folder_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"file: cannot be written to: .*give another --out"):
+        _train(tmp_path / "file", steps=1)
+
+
 def test_a_penalty_thins_the_lines_of_filters(tmp_path: Path) -> None:
     free, lines = _train(tmp_path / "free", learning_rate=0.02, weight_decay=0.0)
     assert "penalty" not in lines[0]

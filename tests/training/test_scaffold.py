@@ -99,7 +99,7 @@ def test_names_in_brackets_are_shown_as_they_are(tmp_path: Path, capsys: pytest.
     show_scaffold(made)
     shown = capsys.readouterr().out
     assert "[laugh]: 1 clips" in shown
-    assert f"catalog-tagger train {tmp_path / 'my [flac].yaml'}" in shown
+    assert f"catalog-tagger train '{tmp_path / 'my [flac].yaml'}' --out 'my [flac]'" in shown
 
 
 def test_refuses_what_it_cannot_begin_with(tmp_path: Path) -> None:
@@ -111,6 +111,10 @@ def test_refuses_what_it_cannot_begin_with(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cat: holds no audio"):
         scaffold(_put(tmp_path / "bad", "dog/a.wav", "cat/notes.txt", "cat/._b.wav"), config)
     assert not config.exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot be written: .*name another place"):
+        scaffold(_put(tmp_path / "fine", "dog/a.wav"), tmp_path / "file" / "mine.yaml")
+    assert scaffold(tmp_path / "fine", tmp_path / "new" / "mine.yaml").config.exists()
     config.with_suffix(".csv").write_text("mine")
     with pytest.raises(UsageError, match=r"mine\.csv: exists"):
         scaffold(_put(tmp_path / "good", "dog/a.wav"), config)
