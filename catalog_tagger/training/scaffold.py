@@ -118,9 +118,7 @@ def scaffold(folder: Path, config: Path) -> Scaffold:
         manifest.write_text(table.getvalue(), encoding="utf-8", newline="")
         config.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(
-            f"{error.filename}: cannot be written: {error.strerror}; name another place"
-        ) from error
+        raise UsageError(f"{error.filename}: cannot be written: {error.strerror}; name another place") from error
     return Scaffold(
         config=config,
         manifest=manifest,
