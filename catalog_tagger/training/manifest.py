@@ -1,4 +1,4 @@
-"""The labelled recordings: a CSV of clips, and a split that leaks nothing.
+"""The labelled recordings: a CSV of clips, one row each, and a split that leaks nothing.
 
 Only the column `path` (relative to the CSV) is needed; a byte order mark is passed over. Used where
 they are present:
@@ -76,7 +76,7 @@ def read_manifest(path: Path) -> tuple[Clip, ...]:
     Raises
     ------
     UsageError
-        The file is missing, has no column `path`, a row without one, or an unknown role.
+        The file is missing, has no column `path`, a row without one, the same one twice, or an unknown role.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -89,6 +89,13 @@ def read_manifest(path: Path) -> tuple[Clip, ...]:
         raise UsageError(f"{path}: cannot be read as a manifest: {error}") from error
     if not clips:
         raise UsageError(f"{path}: the manifest has no rows")
+    first: dict[Path, int] = {}
+    for line, clip in enumerate(clips, start=2):
+        if first.setdefault(clip.path, line) != line:  # on both sides of a split, or with labels that contradict
+            raise UsageError(
+                f"{path}, line {line}: {clip.path} is on line {first[clip.path]} already; "
+                "give a clip one row, several labels with ';' between"
+            )
     return clips
 
 

@@ -106,6 +106,7 @@ def test_whole_sources_are_held_out_when_asked() -> None:
         ("file,label\na,speech\n", "lacks the column path; it has file, label"),
         ("label,path\ndog,a.wav\ncat,\n", "line 3: the row has no path"),
         ("path,role,source\n", "has no rows"),
+        ("path,label\na,dog\nb,dog\na,rain\n", "line 4: .*a is on line 2 already; give a clip one row"),
         ("path,role,source\na,singing,x\n", "line 2: role is 'singing'"),
         ("path,role,source,duration_s\na,music,x,long\n", "line 2: duration_s is 'long'"),
         ("path,role,source,duration_s\na,music,x,nan\n", "line 2: duration_s is 'nan'; give seconds"),
