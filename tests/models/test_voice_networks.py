@@ -80,7 +80,7 @@ def test_quiet_frames_weigh_nothing_in_the_mean(network: VoiceCNN) -> None:
     def change() -> float:
         """Of the answer, where 40 quiet frames behind the sound become 240."""
         few, many = (network(torch.cat([sound, torch.zeros(1, count, 144)], dim=1)) for count in (40, 240))
-        return float((few - many).abs().max())
+        return (few - many).abs().max().item()
 
     weighted = change()
     network.quiet_bits = 1e6
