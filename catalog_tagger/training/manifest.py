@@ -7,7 +7,9 @@ they are present:
 - `role`: `speech`, `music`, `noise` or `tag`; without it the label where that is one of these,
   `speech` where there is a `gender`, else `tag`;
 - `source`: the collection; without it the name of the CSV;
-- `split`: `train` or `test`, without it `train`; rows of `test` never reach training;
+- `split`: `train`, `validation` (or `val`, `dev`) or `test`, without it `train`; rows of `validation`
+  are only validated on, with what else shares their group; those of `test`, or of any other name,
+  never reach training;
 - `original_path`, `speaker_or_artist`: what splits keep together, see below;
 - `duration_s`, `gender`, `language`, `licence`.
 
@@ -33,6 +35,7 @@ from typing import Final, Literal
 from catalog_tagger.errors import UsageError
 
 ROLES: Final = ("speech", "music", "noise", "tag")
+_SPLITS: Final = {"": "train", "training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
 GENDERS: Final = {"f": "f", "female": "f", "m": "m", "male": "m"}
 MIN_SPEAKERS: Final = 4
 
@@ -57,6 +60,11 @@ class Clip:
     language: str = ""
 
     @property
+    def trains(self) -> bool:
+        """Whether a training may see it, be it to validate on."""
+        return self.split in ("train", "validation")
+
+    @property
     def key(self) -> str:
         """What hold-out patterns are matched against: `source/original_path`."""
         return f"{self.source}/{self.original_path}"
@@ -68,6 +76,12 @@ class Split:
 
     train: tuple[Clip, ...]
     validation: tuple[Clip, ...]
+
+
+def split_name(text: str) -> str:
+    """The split that is meant: lower case, one name for those of the same meaning, `train` for none."""
+    name = text.strip().lower()
+    return _SPLITS.get(name, name)
 
 
 def read_manifest(path: Path) -> tuple[Clip, ...]:
@@ -116,7 +130,7 @@ def _clip(row: dict[str, str], manifest: Path, line: int) -> Clip:
         )
     return Clip(
         path=manifest.parent / row["path"],
-        split=row.get("split") or "train",
+        split=split_name(row.get("split") or ""),
         role=role,
         label=label,
         source=row.get("source") or manifest.stem,
@@ -177,7 +191,7 @@ def split_clips(
     Parameters
     ----------
     clips
-        Rows of any split; only those of `train` are used.
+        Rows of any split; only those of `train` and of `validation` are used.
     hold_out
         Shell patterns against `source/original_path`: a group with a clip that matches goes to
         validation whole. This is how whole sources are held out.
@@ -187,19 +201,19 @@ def split_clips(
         `recording`: groups are what shares a recording or a voice, see the module's text; `source`:
         whole collections.
     """
-    rows = [clip for clip in clips if clip.split == "train"]
+    rows = [clip for clip in clips if clip.trains]
     names = groups(rows) if by == "recording" else [clip.source for clip in rows]
     held = {
         name
         for clip, name in zip(rows, names, strict=True)
-        if any(fnmatchcase(clip.key, pattern) for pattern in hold_out)
+        if clip.split == "validation" or any(fnmatchcase(clip.key, pattern) for pattern in hold_out)
     }
     held |= {name for name in names if _draw(name, seed) < fraction}
     sides: tuple[list[Clip], list[Clip]] = ([], [])
     for clip, name in zip(rows, names, strict=True):
         sides[name in held].append(clip)
     if not sides[0]:
-        raise UsageError("no clip is left for training: hold_out or fraction takes them all")
+        raise UsageError("no clip is left for training: hold_out, fraction or split takes them all")
     return Split(train=tuple(sides[0]), validation=tuple(sides[1]))
 
 

@@ -15,7 +15,7 @@ from catalog_tagger.training.cache import open_cache
 from catalog_tagger.training.config import ClipConfig
 from catalog_tagger.training.definitions import Definitions
 from catalog_tagger.training.evaluate import Scorer, report, score
-from catalog_tagger.training.manifest import Clip, read_manifest
+from catalog_tagger.training.manifest import Clip, read_manifest, split_name
 from catalog_tagger.training.prepare import Progress, recording_of
 
 ALL: Final = "all"
@@ -30,7 +30,7 @@ def select(manifest: Path, *, split: str) -> list[Clip]:
         The manifest is not usable or has no such rows.
     """
     clips = read_manifest(manifest)
-    found = [clip for clip in clips if split in (clip.split, ALL)]
+    found = [clip for clip in clips if split == ALL or clip.split == split_name(split)]
     if not found:
         names = ", ".join(sorted({clip.split for clip in clips}))
         raise UsageError(f"{manifest}: no row has the split {split!r}; there are {names}; or use {ALL!r}")

@@ -50,7 +50,7 @@ def prepare(config: TrainingConfig, cache_dir: Path, *, progress: Progress) -> M
     progress
         Called with what is going on, how far, and how far it will go.
     """
-    rows = tuple(clip for clip in read_manifest(config.manifest) if clip.split == "train")
+    rows = tuple(clip for clip in read_manifest(config.manifest) if clip.trains)
     if not rows:
         raise UsageError(f"{config.manifest}: no row has the split 'train'")
     cache = open_cache(rows, cache_dir, degraded=True, progress=lambda done, of: progress("decoding", done, of))

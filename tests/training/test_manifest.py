@@ -11,6 +11,7 @@ from toy_collection import write_collection
 
 from catalog_tagger.errors import UsageError
 from catalog_tagger.training.manifest import Clip, groups, read_manifest, split_clips
+from catalog_tagger.training.measure import select
 
 
 def _clip(number: int, source: str, stem: str, speaker: str, split: str = "train") -> Clip:
@@ -122,3 +123,15 @@ def test_a_bad_manifest_is_one_clear_error(tmp_path: Path, text: str, words: str
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.csv"):
         read_manifest(tmp_path / "none.csv")
+
+
+def test_rows_of_a_validation_split_are_validated_on_with_what_belongs_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    rows = ["a.wav,,one", "b.wav,Train,two", "c.wav,val,three", "d.wav,,three", "e.wav,TEST,four", "f.wav,later,five"]
+    path.write_text("\n".join(["path,split,original_path", *rows]), encoding="utf-8")
+    clips = read_manifest(path)
+    assert [clip.split for clip in clips] == ["train", "train", "validation", "train", "test", "later"]
+    split = split_clips(clips, hold_out=[], fraction=0.0, seed=1)
+    assert [clip.path.name for clip in split.train] == ["a.wav", "b.wav"]
+    assert [clip.path.name for clip in split.validation] == ["c.wav", "d.wav"]
+    assert [clip.path.name for clip in select(path, split="dev")] == ["c.wav"]

@@ -94,7 +94,7 @@ class Tags:
         self.options = TagOptions.model_validate(self.config.options)
         self.loss: Loss = CATEGORICAL if self.options.exclusive else MULTI_LABEL
         self._require_gram()
-        self._rows = [clip for clip in read_manifest(self.config.manifest) if clip.split == "train"]
+        self._rows = [clip for clip in read_manifest(self.config.manifest) if clip.trains]
         self._usable = [clip for clip in self._rows if not matches(clip, self.config.clips.exclude)]
         named = {name for clip in self._usable for name in (*named_in(clip), *self.options.names)}
         self.labels = self.options.labels or tuple(sorted(named))

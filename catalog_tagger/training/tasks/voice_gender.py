@@ -89,7 +89,7 @@ class VoiceGender:
     def prepare(self) -> str:
         """Decode, split by voice, make what is made; compose the examples of validation."""
         config, progress = self.config, self.setting.progress
-        rows = tuple(clip for clip in read_manifest(config.manifest) if clip.split == "train")
+        rows = tuple(clip for clip in read_manifest(config.manifest) if clip.trains)
         if not any(clip.gender for clip in rows):
             raise UsageError(f"{config.manifest}: no training row of speech has a gender (column gender: f or m)")
         cache_dir = self.setting.cache_dir
