@@ -1,6 +1,5 @@
 """The experiments run, small, on generated audio; their samples, tables and pictures by their rules."""
 
-import csv
 import json
 from collections import Counter
 from itertools import pairwise
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from toy_collection import RATE_HZ, write_wav
+from toy_collection import RATE_HZ, write_manifest, write_wav
 
 from catalog_tagger.errors import UsageError
 from catalog_tagger.frontends import build_frontend
@@ -53,12 +52,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "gender": "fm"[(voice // 3) % 2] if role == "speech" else "",
             }
         )
-    path = folder / "manifest.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
+    return write_manifest(folder, rows)
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from toy_collection import write_wav
+from toy_collection import write_manifest, write_wav
 
 from catalog_tagger.errors import UsageError
 from catalog_tagger.models.bundle import load_bundle
@@ -53,12 +52,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "original_path": f"{number}.wav",
             }
         )
-    path = folder / "manifest.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
+    return write_manifest(folder, rows)
 
 
 def config_of(manifest: Path, *, options: dict[str, Any] | None = None, **more: Any) -> TrainingConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,11 @@ def write_collection(folder: Path, *, per_kind: int = 8, seconds: float = 6.0, s
                     "licence": "CC0-1.0",
                 }
             )
+    return write_manifest(folder, rows)
+
+
+def write_manifest(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    """`manifest.csv` of rows that have the same keys."""
     path = folder / "manifest.csv"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))

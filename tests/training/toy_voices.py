@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
-from toy_collection import RATE_HZ, melody, write_wav
+from toy_collection import RATE_HZ, melody, write_manifest, write_wav
 
 PITCH_HZ = {"f": (190, 260), "m": (90, 130)}
 TRACT = {"f": 1.2, "m": 0.95}
@@ -63,9 +62,4 @@ def write_voices(folder: Path, *, voices: int = 6, seconds: float = 3.0, seed: i
         add(f"tune{number}.wav", melody(rng, seconds), "music", split, f"band{number}", "")
         hiss = 0.1 * rng.standard_normal(int(seconds * RATE_HZ))
         add(f"hiss{number}.wav", hiss, "noise", split, "", "")
-    path = folder / "manifest.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
+    return write_manifest(folder, rows)
