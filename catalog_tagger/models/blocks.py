@@ -6,6 +6,16 @@ import torch
 from torch import Tensor, nn
 
 
+def loudest_frame(loudness: Tensor, *, floor_bits: float) -> Tensor:
+    """The level of the loudest frame, (batch, frames) to (batch, 1), but at least the floor: silence stays silence."""
+    return loudness.amax(dim=1, keepdim=True).clamp_min(floor_bits)
+
+
+def without_level(features: Tensor, loudest: Tensor, *, range_bits: float) -> Tensor:
+    """Features about the level of the loudest frame, within -1...1, (batch, frames, bins) to the same."""
+    return ((features - loudest[:, :, None]) / range_bits).clamp(-1.0, 1.0)
+
+
 def convolution(inputs: int, outputs: int, *, size: int = 3, stride: int | tuple[int, int] = 1) -> nn.Sequential:
     """A square convolution, normalised and rectified; it keeps both axes, divided by the stride."""
     return nn.Sequential(

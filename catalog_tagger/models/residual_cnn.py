@@ -20,7 +20,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from catalog_tagger.models.blocks import Residual, along_time, channels_last, convolution
+from catalog_tagger.models.blocks import (
+    Residual,
+    along_time,
+    channels_last,
+    convolution,
+    loudest_frame,
+    without_level,
+)
 
 
 class ResidualCNN(nn.Module):
@@ -73,9 +80,8 @@ class ResidualCNN(nn.Module):
 
     def level(self, features: Tensor) -> Tensor:
         """Remove the level: (batch, frames, bins) to values in about -1...1, same shape."""
-        loudest = features.mean(dim=2).amax(dim=1).clamp_min(self.floor_bits)
-        relative = (features - loudest[:, None, None]) / self.range_bits
-        return relative.clamp(-1.0, 1.0)
+        loudest = loudest_frame(features.mean(dim=2), floor_bits=self.floor_bits)
+        return without_level(features, loudest, range_bits=self.range_bits)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (batch, n_labels) of CQT-grams (batch, frames, bins)."""

@@ -21,6 +21,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from catalog_tagger.models.blocks import loudest_frame, without_level
 from catalog_tagger.models.heads import HEADS
 
 
@@ -57,8 +58,8 @@ class VGGTrunk(nn.Module):
 
     def level(self, features: Tensor) -> Tensor:
         """Remove the level: (batch, frames, bins) to values in -1...1, same shape."""
-        loudest = features.mean(dim=2).amax(dim=1).clamp_min(self.floor_bits)
-        return ((features - loudest[:, None, None]) / self.range_bits).clamp(-1.0, 1.0)
+        loudest = loudest_frame(features.mean(dim=2), floor_bits=self.floor_bits)
+        return without_level(features, loudest, range_bits=self.range_bits)
 
     def forward(self, features: Tensor) -> Tensor:
         """Segment features (batch, segments, size) of CQT-grams (batch, frames, bins)."""

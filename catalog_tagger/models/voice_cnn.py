@@ -22,7 +22,14 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from catalog_tagger.models.blocks import Residual, along_time, channels_last, convolution
+from catalog_tagger.models.blocks import (
+    Residual,
+    along_time,
+    channels_last,
+    convolution,
+    loudest_frame,
+    without_level,
+)
 
 BINS: Final = 144
 _FRAMES_PER_STEP: Final = 4
@@ -82,8 +89,8 @@ class VoiceCNN(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Logits (batch, n_labels) of CQT-grams (batch, frames, 144)."""
         loudness = features.mean(dim=2)
-        loudest = loudness.amax(dim=1, keepdim=True).clamp_min(self.floor_bits)
-        x = ((features - loudest[:, :, None]) / self.range_bits).clamp(-1.0, 1.0)[:, None]
+        loudest = loudest_frame(loudness, floor_bits=self.floor_bits)
+        x = without_level(features, loudest, range_bits=self.range_bits)[:, None]
         x = self.stages(x.contiguous(memory_format=torch.channels_last))
         x = self.mix(x.permute(0, 1, 3, 2).flatten(1, 2))
         level = nn.functional.avg_pool1d(loudness - loudest, _FRAMES_PER_STEP, ceil_mode=True)
