@@ -61,11 +61,15 @@ class Calibration:
             return {"kind": "softmax", "temperature": 1.0 / self.scale[0], "offset": list(self.offset)}
         return {"kind": "platt", "scale": list(self.scale), "offset": list(self.offset)}
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Probabilities, float32, of logits (batch, n_labels)."""
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Logits, float32, whose sigmoid or softmax are probabilities, of logits (batch, n_labels)."""
         scale = torch.tensor(self.scale, device=logits.device)
         offset = torch.tensor(self.offset, device=logits.device)
-        calibrated = logits.float() * scale + offset
+        return logits.float() * scale + offset
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Probabilities, float32, of logits (batch, n_labels)."""
+        calibrated = self.calibrated(logits)
         return torch.softmax(calibrated, dim=1) if self.kind == "softmax" else torch.sigmoid(calibrated)
 
 

@@ -17,8 +17,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -136,23 +139,45 @@ def _build(clips: Sequence[Clip], folder: Path, *, degraded: bool, progress: Pro
         (unfinished / "degraded.i16").open("wb") as degraded_file,
         (unfinished / "levels.i8").open("wb") as level_file,
     ):
-        for position, clip in enumerate(clips):
-            try:
-                pcm = read_pcm(clip.path)
-            except (CatalogTaggerError, OSError) as error:
-                raise UsageError(f"{clip.path}: cannot be decoded: {error}") from error
+        for position, (pcm, copy) in enumerate(_decoded(clips, degraded=degraded)):
             lengths.append(int(pcm.size))
             pcm_file.write(pcm.tobytes())
             levels = frame_levels_db(pcm.astype(np.float32) / 32768.0)
             level_file.write(np.rint(levels).astype(np.int8).tobytes())
-            if degraded:
-                degraded_file.write(_degrade(pcm, clip).tobytes())
+            degraded_file.write(copy.tobytes())
             if progress is not None:
                 progress(position + 1, len(clips))
     if not degraded:
         (unfinished / "degraded.i16").unlink()
     (unfinished / "index.json").write_text(json.dumps({"samples": lengths}))
     unfinished.replace(folder)
+
+
+def _decoded(clips: Sequence[Clip], *, degraded: bool) -> Iterator[tuple[Int16Array, Int16Array]]:
+    """Samples of each clip and its degraded copy (empty unless asked for), in order, by a thread per core.
+
+    Threads serve: decoders and encoders run without the interpreter's lock.
+    """
+    threads = os.cpu_count() or 1
+
+    def one(clip: Clip) -> tuple[Int16Array, Int16Array]:
+        try:
+            pcm = read_pcm(clip.path)
+        except (CatalogTaggerError, OSError) as error:
+            raise UsageError(f"{clip.path}: cannot be decoded: {error}") from error
+        return pcm, _degrade(pcm, clip) if degraded else pcm[:0]
+
+    pending: deque[Future[tuple[Int16Array, Int16Array]]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for clip in clips:
+            pending.append(pool.submit(one, clip))
+            if len(pending) > 4 * threads:  # no more than these in memory
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _degrade(pcm: Int16Array, clip: Clip) -> Int16Array:

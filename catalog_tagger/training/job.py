@@ -11,6 +11,7 @@ validates, measures and writes.
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -212,6 +213,14 @@ class Job:
         return logits, target, weight
 
     def _validate(self, model: nn.Module) -> tuple[float, float]:
+        """Loss and error after calibration, as the bundle would have them.
+
+        Before it, the loss follows how far the shares of the labels in training are from those in
+        validation, which the calibration mends, more than what the network can tell apart.
+        """
         logits, target, weight = self._examples(model)
         loss = self.task.loss
+        if not bool(logits.isfinite().all()):
+            return math.nan, 1.0
+        logits = loss.calibrate(logits, target, weight).calibrated(logits)
         return float(loss.cost(logits, target, weight)), loss.error(logits, target, weight)

@@ -27,6 +27,7 @@ Float32Array = npt.NDArray[np.float32]
 SPEECH, MUSIC, NEITHER, UNKNOWN = "speech", "music", "neither", "unknown"
 GRID: Final = 800  # lengths are multiples of 50 ms: quick to transform
 _WINDOW_TRIES: Final = 4
+_CROWDS: Final = 0.06
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,10 @@ class LayerPool:
 
 
 def speech_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
-    """Speech, as recorded or resynthesised; seldom a crowd in unison."""
+    """Speech, as recorded or resynthesised; seldom a crowd, each for itself or in unison."""
     bank = banks.respoken if banks.respoken and rng.random() < 0.17 else banks.speech
+    if rng.random() < _CROWDS:
+        return _treated(SPEECH, *_crowd(bank, length, rng), rng)
     samples, active = _excerpt(bank, length, rng, octaves=0.15, wide=0.67)
     if rng.random() < 0.03:
         samples = effects.unison(samples, rng)
@@ -222,6 +225,19 @@ def _cut(recording: Recording, wanted: int, rng: np.random.Generator, *, degrade
         if np.mean(np.abs(piece[::37]) > 0.5 * threshold) > 0.25:
             break
     return pcm_to_float(piece)
+
+
+def _crowd(bank: Bank, length: int, rng: np.random.Generator) -> tuple[Float32Array, BoolArray]:
+    """Several who speak at once: what has many pitches, and is not music."""
+    samples = np.zeros(length, np.float32)
+    active = np.zeros(frame_count(length), bool)
+    for _ in range(int(rng.integers(2, 9))):
+        one, heard = _excerpt(bank, length, rng, octaves=0.15, wide=0.67)
+        level = effects.rms(one, heard)
+        if level > 1e-6:
+            samples += one * np.float32(0.05 / level * 10 ** (rng.uniform(-8, 0) / 20))
+            active |= heard
+    return samples, active
 
 
 def _note_sequence(notes: Bank, length: int, rng: np.random.Generator) -> tuple[Float32Array, BoolArray]:
