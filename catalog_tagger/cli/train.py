@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from catalog_tagger.errors import UsageError
+
 
 @click.command(short_help="Train a bundle from a configuration file.")
 @click.argument("config", type=click.Path(path_type=Path))
@@ -42,8 +44,8 @@ def train(
 
     The manifest is a CSV of clips: path, label or labels (with ; between), and where there are any
     source, speaker_or_artist, split (train, test), role, gender, licence. OUT receives metrics.jsonl,
-    curves.png, initial, best and last weights, and the finished bundle/. Ctrl-C leaves the best and
-    last weights. Nothing is resumed: an earlier training in OUT is replaced.
+    curves.png, initial, best and last weights, and the finished bundle/. Ctrl-C and SIGTERM leave the
+    best and last weights. Nothing is resumed: an earlier training in OUT is replaced.
 
     \b
     Examples:
@@ -52,6 +54,7 @@ def train(
     """
     from rich.console import Console
 
+    from catalog_tagger.cli.interruption import interrupt_on_sigterm
     from catalog_tagger.cli.output import show_json
     from catalog_tagger.cli.training_display import TrainingDisplay, show_figures, show_scaffold
     from catalog_tagger.training.config import read_config
@@ -59,8 +62,13 @@ def train(
     from catalog_tagger.training.scaffold import scaffold
 
     if recordings is not None:
+        options = {"--manifest": manifest, "--set": settings, "--json": as_json}
+        ignored = [name for name, given in options.items() if given]
+        if ignored:
+            raise UsageError(f"--init writes a configuration and trains nothing: {', '.join(ignored)} would be ignored")
         show_scaffold(scaffold(recordings, config))
         return
+    interrupt_on_sigterm()
     overrides: dict[str, Any] = {} if manifest is None else {"manifest": manifest}
     configuration = read_config(config, settings, **overrides)
     console = Console(stderr=True)

@@ -41,7 +41,7 @@ def build_frontend(spec: Mapping[str, Any]) -> nn.Module:
     """
     parameters = dict(spec)
     name = parameters.pop("name", None)
-    if name not in _FRONTENDS:
+    if not isinstance(name, str) or name not in _FRONTENDS:
         raise UsageError(f"unknown front end {name!r}; known: {', '.join(sorted(_FRONTENDS))}")
     try:
         return _FRONTENDS[name](**parameters)

@@ -33,7 +33,7 @@ from catalog_tagger.frontends.framing import (
 
 Scale = Literal["htk", "slaney"]
 Slopes = Literal["mel", "hertz"]
-Logarithm = Literal["natural", "decibel", "none"]
+Logarithm = Literal["natural", "decibel", "compressed", "none"]
 FloatArray = npt.NDArray[np.float64]
 
 _KNEE_HZ: Final = 1000.0  # Slaney's scale is straight up to here: 3 mel for 200 Hz
@@ -117,7 +117,8 @@ class LogMel(nn.Module):
     power
         1 sums magnitudes, 2 sums powers.
     logarithm, floor
-        ``ln(m + floor)``, ``10 log10(max(m, floor))``, or the sums themselves.
+        ``ln(m + floor)``, ``10 log10(max(m, floor))``, ``log2(1 + m / floor)`` as a CQT-gram has it,
+        which is 0 in silence and 1 per 6 dB, or the sums themselves.
     padding
         What stands beyond the ends, see `cut_frames`.
 
@@ -225,4 +226,6 @@ class LogMel(nn.Module):
             return torch.log(bands + self.floor)
         if self.logarithm == "decibel":
             return 10.0 * torch.log10(bands.clamp_min(self.floor))
+        if self.logarithm == "compressed":
+            return torch.log2(1.0 + bands / self.floor)
         return bands

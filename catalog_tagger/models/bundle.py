@@ -166,13 +166,16 @@ def save_bundle(
     Raises
     ------
     UsageError
-        The task is unknown, its labels are not among `labels`, a threshold is not a finite number, or the
-        folder holds something else than a bundle.
+        The task is unknown, its labels are not among `labels`, a weight or a threshold is not a finite
+        number, or the folder holds something else than a bundle.
     """
     folder = folder.resolve()  # `.` and `..` have no name to write beside
     require_replaceable(folder)
     _check_task(folder, task, labels, embeds=hasattr(model, "embedding_size"))
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    broken = [key for key, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if broken:
+        raise UsageError(f"{folder}: {broken[0]} and {len(broken) - 1} more tensors hold values that are no numbers")
     weights = save_safetensors(state)
     content = {
         "format": FORMAT,

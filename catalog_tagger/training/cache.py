@@ -1,7 +1,7 @@
 """Decoded recordings in one memory-mapped file, so that training never waits for a decoder.
 
-A cache is a folder `<root>/<key>/` where `key` is a hash of what was decoded (paths, sizes, and
-whether a degraded copy was asked for):
+A cache is a folder `<root>/<key>/` where `key` is a hash of what was decoded (paths, sizes, times
+of modification, and whether a degraded copy was asked for):
 
 - `pcm.i16`       all clips one after the other, int16 mono 16 kHz, little endian;
 - `degraded.i16`  the same clips after a codec drawn per clip by a hash of its path (same lengths);
@@ -122,10 +122,10 @@ def _key(clips: Sequence[Clip], degraded: bool) -> str:
     digest = hashlib.sha256(b"degraded" if degraded else b"plain")
     for clip in clips:
         try:
-            size = clip.path.stat().st_size
+            found = clip.path.stat()
         except OSError as error:
             raise UsageError(f"{clip.path}: named in the manifest, but {error.strerror}") from error
-        digest.update(f"{clip.path}\t{size}\n".encode())
+        digest.update(f"{clip.path}\t{found.st_size}\t{found.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from catalog_tagger.errors import UsageError
 
+Penalty = Literal["l1", "l2", "l1_l2", "l12", "l21"]
 Recipe = Literal["speech", "music", "speech+music", "neither", "sequence", "unknown"]
 
 
@@ -75,7 +76,7 @@ class OptimisationConfig(Strict):
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    penalty: Literal["l1", "l2", "l1_l2", "l12", "l21"] | None = Field(default=None, description="see `regularizers`")
+    penalty: Penalty | None = Field(default=None, description="see `regularizers`")
     penalty_strength: float = Field(default=0.0, ge=0)
     warmup_steps: int = Field(default=200, ge=0)
     average_decay: float = Field(default=0.998, ge=0, lt=1)

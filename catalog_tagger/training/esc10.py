@@ -29,6 +29,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
+import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -146,6 +147,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--mixed", type=float, default=0.5)
     parser.add_argument("--mixup", type=float, default=0.0)
     parser.add_argument("--trunk", type=Path, help="weights of a tagger that never heard these clips")
+    parser.add_argument("--frontend", type=yaml.safe_load, default={"name": "cqt"}, help="as in a configuration")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -165,7 +167,7 @@ def _material(options: argparse.Namespace) -> tuple[list[Clip], TagBank, list[st
     bank = build_bank(
         [recording_of(rows[index], cache, index, group=rows[index].key) for index in place],
         Truth(target=target, weight=np.ones_like(target)),
-        build_frontend({"name": "cqt"}).eval(),
+        build_frontend(options.frontend).eval(),
         takes=options.takes,
         seed=options.seed,
         per_clip=1,

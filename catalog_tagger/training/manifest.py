@@ -15,7 +15,8 @@ they are present:
 
 Clips that share a recording or a voice share a *group*, and a group is on one side of the split
 whole: in one source, two clips are of one group when the stem of their `original_path` is the same
-(both sides of a call, telephone and wide-band copies, two excerpts of one track), or when their
+(both sides of a call, telephone and wide-band copies, two excerpts of one track; a stem found in more
+than `MAX_COPIES` folders, like `0001/audio.wav`, names nothing without its folder), or when their
 speaker is the same and the source tells at least `MIN_SPEAKERS` speakers apart (below that the
 name is the collection's, not a voice's).
 """
@@ -38,6 +39,7 @@ ROLES: Final = ("speech", "music", "noise", "tag")
 _SPLITS: Final = {"": "train", "training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
 GENDERS: Final = {"f": "f", "female": "f", "m": "m", "male": "m"}
 MIN_SPEAKERS: Final = 4
+MAX_COPIES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -167,10 +169,15 @@ def groups(clips: Sequence[Clip]) -> list[str]:
         first, second = sorted((root(one), root(other)))
         parent[second] = first
 
+    folders: dict[tuple[str, str], set[PurePosixPath]] = defaultdict(set)
+    for clip in clips:
+        place = PurePosixPath(clip.original_path)
+        folders[clip.source, place.stem].add(place.parent)
     nodes = []
     for clip in clips:
-        stem = PurePosixPath(clip.original_path).stem
-        node = f"{clip.source}\tstem\t{stem}"
+        place = PurePosixPath(clip.original_path)
+        told = place.stem if len(folders[clip.source, place.stem]) <= MAX_COPIES else str(place.with_suffix(""))
+        node = f"{clip.source}\tstem\t{told}"
         root(node)
         if clip.speaker and len(speakers[clip.source]) >= MIN_SPEAKERS:
             join(node, f"{clip.source}\tspeaker\t{clip.speaker}")

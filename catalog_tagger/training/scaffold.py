@@ -21,6 +21,7 @@ import csv
 import hashlib
 import io
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -156,15 +157,25 @@ def _task(labels: set[str]) -> str:
 
 
 def _tested(files: list[_File]) -> set[str]:
-    """The units whose files are measured on, some of each label."""
+    """The units whose files are measured on, some of each label, and never all of one."""
     units: dict[str, set[str]] = defaultdict(set)
     for one in files:
         units[one.label].add(one.unit)
     tested: set[str] = set()
     for found in units.values():
         drawn = sorted(found, key=lambda unit: hashlib.sha256(unit.encode()).digest())
-        tested.update(drawn[: max(round(_TEST_SHARE * len(drawn)), len(drawn) >= 3)])
+        # other labels may hold files of a unit, and nothing else
+        wanted = max(round(_TEST_SHARE * len(drawn)), len(drawn) >= 3) - len(found & tested)
+        for unit in drawn:
+            if wanted > 0 and unit not in tested and not _all_of_one(unit, tested, units):
+                tested.add(unit)
+                wanted -= 1
     return tested
+
+
+def _all_of_one(unit: str, tested: set[str], units: Mapping[str, set[str]]) -> bool:
+    """Whether a label would be left with nothing to train on, were this unit tested, too."""
+    return any(unit in found and found <= tested | {unit} for found in units.values())
 
 
 def _row(one: _File, folder: Path, manifest: Path, *, task: str, test: bool) -> dict[str, str]:

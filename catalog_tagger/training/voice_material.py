@@ -104,7 +104,10 @@ def voice_banks(
                 kind = clip.gender or "heard_" + heard.get(clip.key, "nothing")
             sorted_in[kind].append(recording)
     if not (sorted_in["f"] and sorted_in["m"]):
-        raise UsageError(f"{title}: needs speech of both genders; has {len(sorted_in['f'])} f, {len(sorted_in['m'])} m")
+        raise UsageError(
+            f"{title}: needs speech of both genders; has {len(sorted_in['f'])} f, {len(sorted_in['m'])} m; "
+            "add clips, or hold out others (validation.hold_out, validation.fraction)"
+        )
     told = {gender: SpeakerBank(sorted_in[gender]) for gender in ("f", "m")}
     both = SpeakerBank([*sorted_in["f"], *sorted_in["m"]])
 

@@ -29,7 +29,8 @@ def _save(folder: Path, *, seed: int = 0, **values: Any) -> str:
         "card": {"figures": {}},
         **values,
     }
-    return save_bundle(folder, model=build_model(bundle["architecture"]), **bundle)
+    bundle.setdefault("model", build_model(bundle["architecture"]))
+    return save_bundle(folder, **bundle)
 
 
 def _rewrite(folder: Path, change: dict[str, Any], *, without: tuple[str, ...] = ()) -> None:
@@ -190,6 +191,15 @@ def test_altered_card_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     with pytest.raises(UsageError, match="altered"):
         load_bundle(tmp_path / "a")
+
+
+def test_weights_that_are_no_numbers_are_not_written(tmp_path: Path) -> None:
+    model = build_model(ARCHITECTURE)
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] = float("nan")
+    with pytest.raises(UsageError, match="no numbers"):
+        _save(tmp_path / "broken", model=model)
+    assert not (tmp_path / "broken").exists()
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "bundle.json"])

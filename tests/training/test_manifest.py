@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from toy_collection import write_collection
 
 from catalog_tagger.errors import UsageError
-from catalog_tagger.training.manifest import Clip, groups, read_manifest, split_clips
+from catalog_tagger.training.manifest import MAX_COPIES, Clip, groups, read_manifest, split_clips
 from catalog_tagger.training.measure import select
 
 
@@ -135,3 +135,12 @@ def test_rows_of_a_validation_split_are_validated_on_with_what_belongs_to_them(t
     assert [clip.path.name for clip in split.train] == ["a.wav", "b.wav"]
     assert [clip.path.name for clip in split.validation] == ["c.wav", "d.wav"]
     assert [clip.path.name for clip in select(path, split="dev")] == ["c.wav"]
+
+
+def test_a_name_that_every_folder_holds_makes_no_group(tmp_path: Path) -> None:
+    rows = [f"{number:04}/audio.wav,train" for number in range(MAX_COPIES + 1)]
+    rows += [f"{place}/call.wav,train" for place in ("wide", "narrow")]
+    (tmp_path / "m.csv").write_text("path,split\n" + "\n".join(rows) + "\n")
+    names = groups(read_manifest(tmp_path / "m.csv"))
+    assert len(set(names[:-2])) == MAX_COPIES + 1
+    assert names[-1] == names[-2]

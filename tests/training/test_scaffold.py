@@ -94,6 +94,15 @@ def test_what_has_no_test_rows_is_not_measured_on_them(tmp_path: Path, each: int
     assert (made.test > 0, read_config(made.config).report_on_test) == (tested, tested)
 
 
+def test_a_label_whose_only_folder_is_shared_with_another_is_trained_on(tmp_path: Path) -> None:
+    shared = [f"dog/{unit}/1.wav" for unit in "abcdefg"]
+    for unit in "abcdefg":
+        place = tmp_path / unit
+        made = scaffold(_put(place / "recordings", *shared, f"rain/{unit}/1.wav"), place / "mine.yaml")
+        trained = {clip.label for clip in read_manifest(made.manifest) if clip.split == "train"}
+        assert trained == {"dog", "rain"}
+
+
 def test_names_in_brackets_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = scaffold(_put(tmp_path / "recordings", "[laugh]/1.wav"), tmp_path / "my [flac].yaml")
     show_scaffold(made)

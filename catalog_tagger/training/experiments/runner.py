@@ -150,7 +150,7 @@ class Runner:
             patience=_PATIENCE_EPOCHS,
             mask_frames=0,
             mask_bins=0,
-            penalty=setting.penalty,  # type: ignore[arg-type]
+            penalty=setting.penalty,
             penalty_strength=_strength(model, setting),
             device="cpu",
             bfloat16=self.bfloat16,

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 from catalog_tagger.frontends.stft import RESOLUTION_20_MS, RESOLUTION_40_MS, RESOLUTION_80_MS, THREE_RESOLUTIONS
+from catalog_tagger.training.config import Penalty
 
 CQT: Final = {"name": "cqt"}
 MFCC: Final = {"name": "mfcc"}
@@ -19,7 +20,7 @@ CHROMA: Final = {"name": "chroma"}
 CHROMA_MFCC: Final = {"name": "chroma_mfcc", "delta": False}
 CHROMA_MFCC_DELTA: Final = {"name": "chroma_mfcc"}
 PATCHES: Final[dict[str, Any]] = {**THREE_RESOLUTIONS, "context": 4}
-PENALTIES: Final = ("l1", "l2", "l1_l2", "l21", "l12")
+PENALTIES: Final[tuple[Penalty, ...]] = ("l1", "l2", "l1_l2", "l21", "l12")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Setting:
     batch_size: int = 32
     seeds: int = 2
     budget_minutes: float = 4.0
-    penalty: str | None = None
+    penalty: Penalty | None = None
     penalty_nats: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -126,7 +127,7 @@ _WIDE = Setting(
     budget_minutes=9.0,
 )
 _LARGE = replace(_WIDE, name="wide-large", data="large", epochs=4)
-_PENALISED = {one: replace(_WIDE, name=f"wide-{one}", penalty=one, penalty_nats=0.2) for one in PENALTIES}
+_PENALISED = {one: replace(_WIDE, name=f"wide-{one}", penalty=one, penalty_nats=1.0) for one in PENALTIES}
 _VOICES = Setting(
     "voices-shared",
     "voices_shared",
@@ -272,7 +273,7 @@ EXPERIMENTS: Final = (
         ),
         notes=(
             "All with 20 first-layer filters of 72 bins x 10 frames; the paper has 100 under ℓ21 and ℓ12. "
-            "Every penalty starts at the same 0.2 nats.",
+            "Every penalty starts at the same 1 nat.",
         ),
     ),
 )
