@@ -14,8 +14,9 @@ import numpy as np
 
 from catalog_tagger.training.voice import Float32Array, analyse, synthesise
 
-#: Median pitch of what is acted, in Hz, per gender: from a murmur to a scream.
-PITCH_HZ: Final = {"f": (140.0, 620.0), "m": (70.0, 400.0)}
+#: Median pitch of what is acted, in Hz, per gender: from a murmur to a scream. Most of both ranges is shared,
+#: so that in what is acted pitch tells little and formants have to.
+PITCH_HZ: Final = {"f": (120.0, 600.0), "m": (70.0, 400.0)}
 _WHISPERED: Final = 0.07
 
 
@@ -40,8 +41,8 @@ def act(samples: Float32Array, rng: np.random.Generator, *, gender: str) -> Floa
     source_frame = np.arange(0, len(voice) - 1, float(2 ** rng.uniform(-0.4, 0.4)))
     f0_hz = voice.f0_hz[np.rint(source_frame).astype(int)]
     middle_hz = float(np.median(spoken_hz))
-    lowest_hz, highest_hz = PITCH_HZ[gender]
-    wanted_hz = float(np.clip(middle_hz * 2 ** rng.uniform(-0.4, 1.3), lowest_hz, highest_hz))
+    lowest, highest = np.log2(PITCH_HZ[gender])
+    wanted_hz = float(2 ** rng.uniform(lowest, highest))
     raised = float(np.log2(wanted_hz / middle_hz))
     spread = float(rng.choice([rng.uniform(0.2, 0.8), rng.uniform(0.8, 1.3), rng.uniform(1.3, 2.2)]))
     moved = np.where(f0_hz > 0, wanted_hz * (np.maximum(f0_hz, 1.0) / middle_hz) ** spread, 0.0)
