@@ -43,6 +43,7 @@ class ClipConfig(Strict):
 
     `singing` is drawn more often than its minutes would have it, `notes` are single notes (phrases
     of them are music, one alone teaches nothing about music), `unknown` are certainly not speech,
+    `neither` are clips of the role `tag` whose labels name things that are neither speech nor music,
     `exclude` is left out.
     """
 
@@ -50,6 +51,7 @@ class ClipConfig(Strict):
     singing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    neither: tuple[str, ...] = ()
 
 
 class SyntheticConfig(Strict):

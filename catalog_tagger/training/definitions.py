@@ -7,8 +7,8 @@ segments, weighted by their length. All definitions stand in `words`, which the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Final, Protocol
@@ -20,9 +20,9 @@ from catalog_tagger.errors import UsageError
 from catalog_tagger.models.bundle import SPEECH_MUSIC, TAGS, VOICE_GENDER, Bundle
 from catalog_tagger.tagging.voices import VOICE_GENDERS, judge_voice
 from catalog_tagger.training.config import ClipConfig
-from catalog_tagger.training.manifest import Clip
-from catalog_tagger.training.prepare import kind_of, matches
-from catalog_tagger.training.tag_labels import LabelRules, named_in, rules_in
+from catalog_tagger.training.manifest import Clip, named_in
+from catalog_tagger.training.prepare import UNSAID, kind_of, matches
+from catalog_tagger.training.tag_labels import LabelRules, rules_in
 
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -133,13 +133,17 @@ class SpeechMusicDefinitions:
         self.config = ClipConfig() if config is None else config
 
     def truth(self, clip: Clip) -> tuple[float, ...]:
-        """Of (speech, music), by the clip's role; both where its labels and role name both."""
+        """Of (speech, music), by the clip's role and labels; of what neither names nothing is known."""
         if matches(clip, self.config.exclude):
             return UNKNOWN, UNKNOWN
-        if {"speech", "music"} <= {*named_in(clip), clip.role}:
+        named = {label.lower() for label in named_in(clip)} | {clip.role}
+        if {"speech", "music"} <= named:
             return 1.0, 1.0
+        kind = kind_of(clip, self.config)
+        if kind == UNSAID:
+            return (1.0 if "speech" in named else UNKNOWN), (1.0 if "music" in named else UNKNOWN)
         known = {"speech": (1.0, 0.0), "music": (0.0, 1.0), "singing": (0.0, 1.0), "noise": (0.0, 0.0)}
-        return known.get(kind_of(clip, self.config), (0.0, UNKNOWN))
+        return known.get(kind, (0.0, UNKNOWN))
 
     def shares(self, items: Items) -> dict[str, Rightness]:
         """Two-class and presence; presence once more of what holds one of the two, and neither."""
@@ -196,9 +200,10 @@ class VoiceGenderDefinitions:
         """Of (female, voice): gender of speech where it is known; singers count as nobody who speaks."""
         if matches(clip, self.config.exclude):
             return UNKNOWN, UNKNOWN
-        if clip.role == "speech":
+        kind = kind_of(clip, self.config)
+        if clip.role == "speech" or (kind == UNSAID and "speech" in map(str.lower, named_in(clip))):
             return {"f": 1.0, "m": 0.0}.get(clip.gender, UNKNOWN), 1.0
-        return UNKNOWN, 0.0 if kind_of(clip, self.config) in {"music", "singing", "noise"} else UNKNOWN
+        return UNKNOWN, 0.0 if kind in {"music", "singing", "noise"} else UNKNOWN
 
     def shares(self, items: Items) -> dict[str, Rightness]:
         """Gender at 0.5, and what the tables would say of it."""
@@ -299,6 +304,17 @@ def _all_known_right(items: Items) -> Rightness:
     return np.asarray(right.all(axis=1), bool), np.asarray(known.any(axis=1), bool)
 
 
+def _as_told(clip: Clip, known: Container[str]) -> Clip:
+    """The clip without its path, where that would contradict its row.
+
+    Patterns of paths were written with the training's own collections in view: of another one, a clip that has
+    labels or is speech or music is what its row says, whatever its file is called.
+    """
+    if clip.source in known or (clip.role == "noise" and not clip.label):
+        return clip
+    return replace(clip, original_path="")
+
+
 def definitions_of(
     bundle: Bundle, *, clips_of: Bundle | None = None, labels: Sequence[str] | None = None
 ) -> Definitions:
@@ -316,8 +332,10 @@ def definitions_of(
     UsageError
         Nothing says what is right for its task.
     """
-    trained = (clips_of or bundle).card.get("training", {}).get("config", {})
+    card = (clips_of or bundle).card
+    trained = card.get("training", {}).get("config", {})
     config = ClipConfig.model_validate(trained.get("clips", {}))
+    known = {row["source"] for key in ("training_sources", "validation_sources") for row in card.get(key) or ()}
     if bundle.task == SPEECH_MUSIC:
         return SpeechMusicDefinitions(config)
     if bundle.task == VOICE_GENDER:
@@ -325,6 +343,5 @@ def definitions_of(
     if bundle.task == TAGS:
         chosen = tuple(bundle.labels if labels is None else labels)
         rules = rules_in(trained.get("options", {}))
-        by_rule = (lambda clip: rules.truth(clip, chosen)) if rules != LabelRules() else None
-        return TagsDefinitions(chosen, config, by_rule)
+        return TagsDefinitions(chosen, config, lambda clip: rules.truth(_as_told(clip, known), chosen))
     raise UsageError(f"bundle {bundle.name}: nothing says what is right for the task {bundle.task!r}")

@@ -4,8 +4,8 @@ Only the column `path` (relative to the CSV) is needed; a byte order mark is pas
 they are present:
 
 - `labels` or `label`: what is heard, several with ``;`` between;
-- `role`: `speech`, `music`, `noise` or `tag`; without it the label where that is one of these,
-  `speech` where there is a `gender`, else `tag`;
+- `role`: `speech`, `music`, `noise` (neither of the two) or `tag` (of which only its labels say what it
+  is); without it the label where that is one of these, `speech` where there is a `gender`, else `tag`;
 - `source`: the collection; without it the name of the CSV;
 - `split`: `train`, `validation` (or `val`, `dev`) or `test`, without it `train`; rows of `validation`
   are only validated on, with what else shares their group; those of `test`, or of any other name,
@@ -119,7 +119,7 @@ def _clip(row: dict[str, str], manifest: Path, line: int) -> Clip:
     if not row["path"]:
         raise UsageError(f"{manifest}, line {line}: the row has no path")
     label = row.get("labels") or row.get("label") or ""
-    role = row.get("role") or _role_of(label, gender=row.get("gender") or "")
+    role = (row.get("role") or "").strip().lower() or _role_of(label, gender=row.get("gender") or "")
     if role not in ROLES:
         raise UsageError(f"{manifest}, line {line}: role is {role!r}; it must be one of {', '.join(ROLES)}")
     try:
@@ -146,9 +146,15 @@ def _clip(row: dict[str, str], manifest: Path, line: int) -> Clip:
 
 
 def _role_of(label: str, *, gender: str) -> str:
-    if label in ROLES:
-        return label
+    told = label.strip().lower()
+    if told in ROLES:
+        return told
     return "speech" if gender else "tag"
+
+
+def named_in(clip: Clip) -> tuple[str, ...]:
+    """The labels a row names."""
+    return tuple(part.strip() for part in clip.label.split(";") if part.strip())
 
 
 def groups(clips: Sequence[Clip]) -> list[str]:

@@ -17,12 +17,17 @@ from catalog_tagger.training.bank import Bank, Recording, gate_level_db
 from catalog_tagger.training.cache import PcmCache, open_cache, with_lengths
 from catalog_tagger.training.config import ClipConfig, TrainingConfig
 from catalog_tagger.training.layers import Banks
-from catalog_tagger.training.manifest import Clip, groups, read_manifest, split_clips
+from catalog_tagger.training.manifest import Clip, groups, named_in, read_manifest, split_clips
 from catalog_tagger.training.synthetic import make_synthetic
 
 Progress = Callable[[str, int, int], None]
 SPEECH_BELOW_LOUD_DB: Final = 32.0
 OTHER_BELOW_LOUD_DB: Final = 45.0
+UNSAID: Final = "unsaid"
+_NEEDS: Final = (
+    "training needs clips of speech and of music, by their role or by a label of that name alone; rows with other "
+    "labels say nothing of the two, unless clips.neither matches them"
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,11 @@ def prepare(config: TrainingConfig, cache_dir: Path, *, progress: Progress) -> M
         raise UsageError(f"{config.manifest}: no row has the split 'train'")
     cache = open_cache(rows, cache_dir, degraded=True, progress=lambda done, of: progress("decoding", done, of))
     rows = with_lengths(rows, cache)
-    usable = [clip for clip in rows if not matches(clip, config.clips.exclude)]
+    usable = [
+        clip for clip in rows if not matches(clip, config.clips.exclude) and kind_of(clip, config.clips) != UNSAID
+    ]
+    if not usable:
+        raise UsageError(f"{config.manifest}: {_NEEDS}")
     split = split_clips(
         usable,
         hold_out=config.validation.hold_out,
@@ -87,13 +96,16 @@ def matches(clip: Clip, patterns: Sequence[str]) -> bool:
 
 
 def kind_of(clip: Clip, config: ClipConfig) -> str:
-    """The bank a clip belongs to."""
+    """The bank a clip belongs to; `UNSAID` where nobody says which, or labels name other things beside it."""
     for kind in ("notes", "unknown"):
         if matches(clip, getattr(config, kind)):
             return kind
     if clip.role == "music":
         return "singing" if matches(clip, config.singing) else "music"
-    return "speech" if clip.role == "speech" else "noise"
+    if clip.role != "tag":
+        return clip.role
+    named = {label.lower() for label in named_in(clip)}
+    return "noise" if matches(clip, config.neither) and not named & {"speech", "music"} else UNSAID
 
 
 def recording_of(clip: Clip, cache: PcmCache, index: int, *, group: str) -> Recording:
@@ -124,7 +136,7 @@ def _side(
         if recording.pcm.size:
             sorted_in[kind_of(clip, config.clips)].append(recording)
     if title == "training" and not (sorted_in["speech"] and sorted_in["music"]):
-        raise UsageError(f"{config.manifest}: training needs clips of speech and of music")
+        raise UsageError(f"{config.manifest}: {_NEEDS}")
     banks = {kind: Bank(found) for kind, found in sorted_in.items()}
     share = 1.0 if title == "training" else 0.15
     seed = config.seed + (title != "training")

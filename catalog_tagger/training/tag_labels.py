@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import Field
 
 from catalog_tagger.training.config import Strict
-from catalog_tagger.training.manifest import Clip
+from catalog_tagger.training.manifest import Clip, named_in
 
 UNKNOWN = float("nan")
 
@@ -68,11 +68,6 @@ class LabelRules(Strict):
 def rules_in(options: Mapping[str, Any]) -> LabelRules:
     """The rules among the options of a training, as a bundle's card repeats them."""
     return LabelRules.model_validate({key: options[key] for key in LabelRules.model_fields if key in options})
-
-
-def named_in(clip: Clip) -> tuple[str, ...]:
-    """The labels a row names."""
-    return tuple(part.strip() for part in clip.label.split(";") if part.strip())
 
 
 def is_like(clip: Clip, patterns: Sequence[str]) -> bool:

@@ -7,8 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from catalog_tagger.models import build_model
+from catalog_tagger.models.bundle import load_bundle, save_bundle
+from catalog_tagger.models.calibration import Calibration
 from catalog_tagger.training.config import ClipConfig
-from catalog_tagger.training.definitions import Items, SpeechMusicDefinitions, TagsDefinitions, VoiceGenderDefinitions
+from catalog_tagger.training.definitions import (
+    Items,
+    SpeechMusicDefinitions,
+    TagsDefinitions,
+    VoiceGenderDefinitions,
+    definitions_of,
+)
 from catalog_tagger.training.figures import details, figures
 from catalog_tagger.training.manifest import Clip
 
@@ -55,11 +64,19 @@ def test_an_item_is_the_mean_of_its_segments_by_their_length() -> None:
         ("music", "speech; music", (1.0, 1.0)),
         ("speech", "left_out", (NAN, NAN)),
         ("tag", "instrument_oboe", (0.0, NAN)),
+        ("tag", "", (NAN, NAN)),
+        ("tag", "podcast", (NAN, NAN)),
+        ("tag", "guitar", (NAN, NAN)),
+        ("tag", "music; guitar", (NAN, 1.0)),
+        ("tag", "Speech; rain", (1.0, NAN)),
+        ("tag", "Music; SPEECH", (1.0, 1.0)),
+        ("tag", "door_slam", (0.0, 0.0)),
+        ("tag", "door_slam; speech", (1.0, NAN)),
     ],
 )
 def test_truth_of_speech_and_music(role: str, label: str, truth: tuple[float, float]) -> None:
-    definitions = SpeechMusicDefinitions(ClipConfig(exclude=("left_*",), notes=("instrument_*",)))
-    np.testing.assert_array_equal(definitions.truth(clip(role, label)), truth)
+    config = ClipConfig(exclude=("left_*",), notes=("instrument_*",), neither=("door_*",))
+    np.testing.assert_array_equal(SpeechMusicDefinitions(config).truth(clip(role, label)), truth)
 
 
 def test_speech_and_music_are_right_by_both_definitions() -> None:
@@ -86,6 +103,8 @@ def test_truth_of_a_voice_is_its_gender_where_somebody_speaks() -> None:
     np.testing.assert_array_equal(definitions.truth(clip("speech", gender="m")), (0.0, 1.0))
     np.testing.assert_array_equal(definitions.truth(clip("speech")), (NAN, 1.0))
     np.testing.assert_array_equal(definitions.truth(clip("music", gender="f")), (NAN, 0.0))
+    np.testing.assert_array_equal(definitions.truth(clip("tag", "speech; rain", gender="f")), (1.0, 1.0))
+    np.testing.assert_array_equal(definitions.truth(clip("tag", "guitar")), (NAN, NAN))
     notes = VoiceGenderDefinitions({}, ClipConfig(notes=("horn",)))
     np.testing.assert_array_equal(notes.truth(clip("tag", "horn")), (NAN, NAN))
 
@@ -127,6 +146,30 @@ def test_truth_of_tags_follows_the_rules_of_the_training() -> None:
     np.testing.assert_array_equal(TagsDefinitions(labels, config).truth(clip("tag", "rain")), (NAN, NAN))
     ruled = TagsDefinitions(labels, truth=lambda clip: (0.0, 1.0))
     assert ruled.truth(clip("tag", "wind")) == (0.0, 1.0)
+
+
+def test_paths_say_nothing_of_clips_of_other_collections_that_have_labels(tmp_path: Path) -> None:
+    labels = ("rain", "guitar", "music")
+    rules = {"names": {"rain": ["*/rain.wav", "storms"], "music": ["role/music"]}}
+    save_bundle(
+        tmp_path,
+        name="own",
+        task="tags",
+        labels=labels,
+        architecture={"name": "residual_cnn", "channels": [4, 8], "hidden": 8, "n_labels": 3},
+        frontend={"name": "cqt"},
+        model=build_model({"name": "residual_cnn", "channels": [4, 8], "hidden": 8, "n_labels": 3}),
+        calibration=Calibration.identity(3),
+        card={"training": {"config": {"options": rules}}, "training_sources": [{"source": "trained"}]},
+    )
+    truth = definitions_of(load_bundle(tmp_path)).truth
+    place = {"original_path": "songs/rain.wav"}
+    np.testing.assert_array_equal(truth(clip("tag", "guitar", **place)), (0, 1, 0))
+    np.testing.assert_array_equal(truth(clip("music", "", **place)), (0, 0, 1))
+    np.testing.assert_array_equal(truth(clip("tag", "", **place)), (NAN, NAN, NAN))
+    np.testing.assert_array_equal(truth(clip("tag", "storms", **place)), (1, 0, 0))
+    np.testing.assert_array_equal(truth(clip("noise", "", **place)), (1, 0, 0))
+    np.testing.assert_array_equal(truth(clip("tag", "", source="trained", **place)), (1, 0, 0))
 
 
 def test_the_highest_known_tag_is_what_an_item_is_called() -> None:

@@ -83,9 +83,11 @@ def test_reads_what_it_needs(tmp_path: Path) -> None:
 
 def test_what_a_row_leaves_out_follows_from_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
-    path.write_text("\ufeffpath,label,gender\na.wav,speech,\nb.wav,dog;rain,\nc.wav,,f\n", encoding="utf-8")
+    path.write_text(
+        "\ufeffpath,label,gender\na.wav,speech,\nb.wav,dog;rain,\nc.wav,,f\nd.wav, Music,\n", encoding="utf-8"
+    )
     clips = read_manifest(path)
-    assert [clip.role for clip in clips] == ["speech", "tag", "speech"]
+    assert [clip.role for clip in clips] == ["speech", "tag", "speech", "music"]
     assert {clip.source for clip in clips} == {"mine"}
     assert {clip.split for clip in clips} == {"train"}
     assert clips[0].path == tmp_path / "a.wav"

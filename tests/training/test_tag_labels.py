@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from catalog_tagger.training.manifest import Clip, read_manifest
-from catalog_tagger.training.tag_labels import LabelRules, named_in, rules_in
+from catalog_tagger.training.manifest import Clip, named_in, read_manifest
+from catalog_tagger.training.tag_labels import LabelRules, rules_in
 
 LABELS = ("speech", "music", "rain", "oboe")
 

@@ -28,12 +28,12 @@ from catalog_tagger.training.config import Strict
 from catalog_tagger.training.definitions import ITEMS_IN_WORDS, TagsDefinitions
 from catalog_tagger.training.evaluate import report, score_against
 from catalog_tagger.training.losses import CATEGORICAL, MULTI_LABEL, Loss
-from catalog_tagger.training.manifest import Clip, Split, read_manifest, split_clips
+from catalog_tagger.training.manifest import Clip, Split, named_in, read_manifest, split_clips
 from catalog_tagger.training.measure import select
 from catalog_tagger.training.prepare import matches, recording_of
 from catalog_tagger.training.tag_bank import Retake, TagBank, Truth, build_bank
 from catalog_tagger.training.tag_batches import TagBatches, Variation
-from catalog_tagger.training.tag_labels import LabelRules, named_in
+from catalog_tagger.training.tag_labels import LabelRules
 from catalog_tagger.training.tasks import Score, Setting
 
 _SEGMENTS: Final = 32
