@@ -1,7 +1,8 @@
 """The sounds that scenes are put together from: excerpts of recordings through random studios and rooms.
 
 A layer is one sound of one kind (`SPEECH`, `MUSIC`, `NEITHER`, `UNKNOWN`), with the 10 ms frames in
-which it is not silent by its own gate. Every kind passes the same effects with the same odds, so
+which it is not silent by its own gate. A `BED` is asked for, and is music of the kind that people
+speak over: mostly produced. Every kind passes the same effects with the same odds, so
 that no effect can stand for a label.
 
 `Banks` makes a new layer each time. `LayerPool` makes a fixed number of them by a seed and hands
@@ -25,9 +26,11 @@ from catalog_tagger.training.cache import LEVEL_HOP_SAMPLES, frame_levels_db
 
 Float32Array = npt.NDArray[np.float32]
 SPEECH, MUSIC, NEITHER, UNKNOWN = "speech", "music", "neither", "unknown"
+BED: Final = "bed"
 GRID: Final = 800  # lengths are multiples of 50 ms: quick to transform
 _WINDOW_TRIES: Final = 4
 _CROWDS: Final = 0.06
+_PRODUCED_BEDS: Final = 0.6
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class LayerSource(Protocol):
     """Whatever answers with layers."""
 
     def layer(self, kind: str, length: int, rng: np.random.Generator) -> Layer:
-        """A layer of a kind, `length` samples (a multiple of `GRID`, at most 5 s)."""
+        """A layer of a kind or a bed, `length` samples (a multiple of `GRID`, at most 5 s)."""
         ...
 
 
@@ -66,6 +69,8 @@ class Banks:
             return speech_layer(self, length, rng)
         if kind == MUSIC:
             return music_layer(self, length, rng)
+        if kind == BED:
+            return bed_layer(self, length, rng)
         if kind == UNKNOWN and (self.unknown or self.notes):
             return unknown_layer(self, length, rng)
         return noise_layer(self, length, rng)
@@ -105,7 +110,7 @@ class LayerPool:
             if whole.active[start : start + frames].mean() > 0.25:
                 break
         first = start * LEVEL_HOP_SAMPLES
-        return Layer(kind, sign * whole.samples[first : first + length], whole.active[start : start + frames])
+        return Layer(whole.kind, sign * whole.samples[first : first + length], whole.active[start : start + frames])
 
 
 def speech_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
@@ -134,6 +139,13 @@ def music_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
     if bank is not banks.music and rng.random() < 0.2:
         samples = effects.unison(samples, rng)
     return _treated(MUSIC, samples, active, rng)
+
+
+def bed_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
+    """Music to speak over: mostly produced, now and then any."""
+    if banks.music and rng.random() < _PRODUCED_BEDS:
+        return _treated(MUSIC, *_excerpt(banks.music, length, rng, octaves=0.3, wide=0.7), rng)
+    return music_layer(banks, length, rng)
 
 
 def noise_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:

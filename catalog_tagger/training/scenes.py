@@ -31,6 +31,7 @@ import numpy.typing as npt
 from catalog_tagger.audio import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from catalog_tagger.training import effects
 from catalog_tagger.training.layers import (
+    BED,
     GRID,
     MUSIC,
     NEITHER,
@@ -61,7 +62,8 @@ _BARK_HZ: Final = (
 )
 #: Batches that share a pool, and the layers in it: each is heard three or four times.
 _POOL_BATCHES: Final = 8
-_POOL_SHARES: Final = {SPEECH: 0.15, MUSIC: 0.2, NEITHER: 0.15}
+_POOL_SHARES: Final = {SPEECH: 0.16, MUSIC: 0.15, BED: 0.1, NEITHER: 0.13}
+_RATIO_DB: Final = 20.0
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,8 @@ def compose(
     length = _random_length(rng)
     if recipe == "speech+music":
         length = max(length, 16 * GRID)
-        speech, music = source.layer(SPEECH, length, rng), source.layer(MUSIC, length, rng)
-        ratio_db = float(rng.uniform(-17, 17)) if ratio_db is None else ratio_db
+        speech, music = source.layer(SPEECH, length, rng), source.layer(BED, length, rng)
+        ratio_db = float(rng.uniform(-_RATIO_DB, _RATIO_DB)) if ratio_db is None else ratio_db
         layers = [speech, relative(music, speech, -ratio_db)]
     elif recipe == "sequence":
         length = max(length, 32 * GRID)

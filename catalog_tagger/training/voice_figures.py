@@ -198,13 +198,17 @@ def cheapest(tried: Sequence[Trial], heard: Heard, *, wrong_costs: float) -> dic
     """The thresholds under which wrong answers and abstentions cost least.
 
     An abstention on a voice costs 1, a wrong answer `wrong_costs`; on what is voiceless any answer
-    costs as a wrong one. Each source or condition weighs the same, however many its trials.
+    costs as a wrong one. Each source or condition weighs the same, however many its trials, and all
+    that is voiceless a third of the whole.
     """
     counts: dict[tuple[str, str], int] = defaultdict(int)
     for trial in tried:
         counts[trial.truth, trial.groups[0]] += 1
     weights = np.array([1 / counts[one.truth, one.groups[0]] for one in tried])
     truth = np.array([one.truth for one in tried])
+    voiceless = truth == "unknown"
+    if voiceless.any() and not voiceless.all():
+        weights[voiceless] *= weights[~voiceless].sum() / weights[voiceless].sum() / 2
     best, chosen = np.inf, {"abstain_below": 0.5, "voice_at": 0.5}
     for voice_at in (0.2, 0.3, 0.4, 0.5, 0.6):
         for abstain_below in (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9):

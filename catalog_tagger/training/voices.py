@@ -34,6 +34,7 @@ from catalog_tagger.training.cache import frame_levels_db
 Float32Array = npt.NDArray[np.float32]
 LABELS: Final = ("female", "voice")
 SHARES: Final[dict[str, float]] = {"gendered": 0.66, "voice": 0.08, "voiceless": 0.26}
+_VOICELESS: Final[dict[str, float]] = {"singing": 0.33, "music": 0.3, "noise": 0.22, "silence": 0.03, "signal": 0.12}
 #: A voice that is audible for so long can be told; for a shorter sound, half of it.
 VOICE_S: Final = 0.25
 _ACTED: Final = 0.25
@@ -203,20 +204,21 @@ def _cut(recording: Recording, wanted: int, rng: np.random.Generator, *, degrade
 
 
 def _voiceless(banks: VoiceBanks, length: int, rng: np.random.Generator) -> Float32Array:
-    draw = rng.random()
-    sources = [bank for bank in (banks.singing, banks.sung) if bank]
-    if draw < 0.35 and sources:
-        sound = _stretch(sources[int(rng.integers(len(sources)))], length, rng)
+    """Music, singing, noise or a signal, by `_VOICELESS` as far as there are such recordings."""
+    sung = [bank for bank in (banks.singing, banks.sung) if bank]
+    there = {"singing": bool(sung), "music": bool(banks.music), "noise": bool(banks.noise)}
+    shares = {kind: share for kind, share in _VOICELESS.items() if there.get(kind, True)}
+    kind = str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
+    if kind == "silence":
+        return sounds.near_silence(length, rng)
+    if kind == "singing":
+        sound = _stretch(sung[int(rng.integers(len(sung)))], length, rng)
         if rng.random() < 0.3 and banks.music:
             sound = _over(sound, _stretch(banks.music, length, rng), float(rng.uniform(-10, 10)))
-    elif draw < 0.65 and banks.music:
-        sound = _stretch(banks.music, length, rng)
-    elif draw < 0.85 and banks.noise:
-        sound = _stretch(banks.noise, length, rng)
-    elif draw < 0.88:
-        return sounds.near_silence(length, rng)
-    else:
+    elif kind == "signal":
         sound = sounds.random_sound(length, rng)
+    else:
+        sound = _stretch(banks.music if kind == "music" else banks.noise, length, rng)
     if rng.random() < 0.45:
         sound = effects.colour(sound, rng, room=rng.random() < 0.5, equaliser=rng.random() < 0.7)
     return sound

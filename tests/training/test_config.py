@@ -29,10 +29,9 @@ def test_defaults_and_overrides(tmp_path: Path) -> None:
     assert config.optimisation.steps == 3
 
 
-def test_the_shipped_configuration_is_valid_and_ends_within_an_hour() -> None:
+def test_the_shipped_configuration_is_valid() -> None:
     config = read_config(SHIPPED)
     assert config.name == "speech_music"
-    assert config.optimisation.max_minutes <= 55
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from catalog_tagger.audio import cut_segments, pcm_to_float
+from catalog_tagger.training.balance import balanced
 from catalog_tagger.training.batch import Batch
 from catalog_tagger.training.card import DEFINITIONS, sources
-from catalog_tagger.training.config import Strict
+from catalog_tagger.training.config import Strict, TrainingConfig
 from catalog_tagger.training.evaluate import report
 from catalog_tagger.training.evaluate import score as score_clips
 from catalog_tagger.training.layers import Banks
@@ -88,22 +89,23 @@ class SpeechMusic:
         return SceneBatches(
             self._material.train.banks,
             self.setting.frontend,
-            shares={str(kind): share for kind, share in (self.config.recipes or RECIPES).items()},
+            shares=_shares(self.config),
             seed=seed,
             batches=count,
             batch_size=self.config.optimisation.batch_size,
         )
 
     def validation(self) -> Iterable[Batch]:
-        """Segments of the held-out clips, balanced over sources, then scenes."""
+        """Segments of the held-out clips, then scenes.
+
+        The segments weigh as `balance` says, the scenes as their recipes come.
+        """
         side = self._material.validation
         layout = score_clips(side.clips, side.recordings, lambda heard: torch.zeros(len(heard), 2), self.config.clips)
         truth = layout.truth[layout.clip]
         known = ~np.isnan(truth) & layout.voiced[:, None]
-        names, place, counts = np.unique(np.array(layout.sources)[layout.clip], return_inverse=True, return_counts=True)
-        balance = len(place) / (len(names) * counts[place]) if len(place) else np.zeros(0)
         target = torch.from_numpy(np.nan_to_num(truth))
-        weight = torch.from_numpy((known * balance[:, None]).astype(np.float32))
+        weight = torch.from_numpy(balanced(np.nan_to_num(truth), known, np.array(layout.sources)[layout.clip]))
         segments = [segment for recording in side.recordings for segment in cut_segments(recording.pcm)]
         for start in range(0, len(segments), _SEGMENTS):
             chosen = slice(start, start + _SEGMENTS)
@@ -147,6 +149,11 @@ class SpeechMusic:
         if not (banks.speech and banks.music):
             return []
         rng = np.random.default_rng([self.config.seed, 2**31])
-        drawn = [compose(banks, rng) for _ in range(self.config.validation.scenes)]
+        shares = _shares(self.config)
+        drawn = [compose(banks, rng, shares=shares) for _ in range(self.config.validation.scenes)]
         frontend = self.setting.frontend
         return [as_batch(drawn[start : start + _SCENES], frontend) for start in range(0, len(drawn), _SCENES)]
+
+
+def _shares(config: TrainingConfig) -> dict[str, float]:
+    return {str(kind): share for kind, share in (config.recipes or RECIPES).items()}

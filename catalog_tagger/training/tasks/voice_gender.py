@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 
 from catalog_tagger.audio import SAMPLE_RATE_HZ, SEGMENT_SAMPLES, cut_segments, pcm_to_float
 from catalog_tagger.errors import UsageError
+from catalog_tagger.training.balance import balanced
 from catalog_tagger.training.bank import Recording
 from catalog_tagger.training.batch import Batch
 from catalog_tagger.training.cache import frame_levels_db, open_cache, with_lengths
@@ -37,7 +38,7 @@ from catalog_tagger.training.voice_material import one_side_each, read_heard, vo
 from catalog_tagger.training.voices import LABELS, VOICE_S, VoiceBanks, VoiceBatches, as_batch, compose_voice
 
 _BATCH: Final = 32
-_WRONG_COSTS: Final = 2.0
+_WRONG_COSTS: Final = 3.0  # below two thirds nobody is told a gender
 _HELD_OUT_SHARE: Final = 5
 
 DEFINITIONS: Final = {
@@ -215,8 +216,10 @@ class VoiceGender:
                 speaks = float(audible_s >= min(VOICE_S, 0.5 * recording.pcm.size / SAMPLE_RATE_HZ))
                 waveforms.append(samples)
                 targets.append((float(clip.gender == "f"), float(kind == "speech")))
-                weights.append((speaks * float(clip.gender != ""), speaks if kind == "speech" else 1.0))
-                owners.append(f"{clip.source} {clip.gender}")
+                # Singers count as voiceless, whoever they are.
+                gendered = kind == "speech" and clip.gender != ""
+                weights.append((speaks * float(gendered), speaks if kind == "speech" else 1.0))
+                owners.append(clip.source)
         return self._batched(waveforms, targets, weights, owners)
 
     def _batched(
@@ -228,9 +231,9 @@ class VoiceGender:
     ) -> list[Batch]:
         if not waveforms:
             return []
-        _, place, counts = np.unique(np.array(owners), return_inverse=True, return_counts=True)
-        balance = torch.from_numpy(len(place) / (len(counts) * counts[place])).float()
-        target, weight = torch.tensor(targets), torch.tensor(weights) * balance[:, None]
+        truth = np.array(targets)
+        target = torch.tensor(targets)
+        weight = torch.from_numpy(balanced(truth, np.array(weights) > 0, np.array(owners)))
         batches = []
         for start in range(0, len(waveforms), _BATCH):
             chosen = slice(start, start + _BATCH)
