@@ -8,9 +8,9 @@ of modification, and whether a degraded copy was asked for):
 - `levels.i8`     RMS of each 10 ms of `pcm` in dB below full scale, -100 for digital silence;
 - `index.json`    the length of each clip in samples, in the order of the clips.
 
-It is written beside its final name and renamed when it is whole: a folder that exists is complete.
-A clip that cannot be decoded ends the build with an error that names it; nothing is left behind
-but the unfinished folder, which the next build replaces.
+A folder that exists was written whole, also where several trainings build the same one (`folders`);
+one whose files are not as long as its index says is refused. A clip that cannot be decoded ends the
+build with an error that names it; nothing is left behind.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,6 +31,7 @@ import numpy.typing as npt
 from catalog_tagger.audio import SAMPLE_RATE_HZ, read_pcm
 from catalog_tagger.errors import CatalogTaggerError, UsageError
 from catalog_tagger.training.codec import LOSSY_CODECS, round_trip
+from catalog_tagger.training.folders import INDEX, mapped, read_index, written_whole
 from catalog_tagger.training.manifest import Clip
 
 LEVEL_HOP_SAMPLES: Final = SAMPLE_RATE_HZ // 100
@@ -86,24 +86,26 @@ def open_cache(clips: Sequence[Clip], root: Path, *, degraded: bool, progress: P
     Raises
     ------
     UsageError
-        A clip is missing or cannot be decoded, or the cache cannot be written.
+        A clip is missing or cannot be decoded, or the cache cannot be written or was damaged.
     """
     folder = root / _key(clips, degraded)
-    if not (folder / "index.json").exists():
+    if not folder.exists():
         try:
-            _build(clips, folder, degraded=degraded, progress=progress)
+            with written_whole(folder) as unfinished:
+                _build(clips, unfinished, degraded=degraded, progress=progress)
         except OSError as error:  # of writing: a clip that cannot be read is another error
             raise UsageError(
                 f"{root}: decoded clips cannot be kept here: {error.strerror}; make room, or give another --cache"
             ) from error
-    lengths = np.array(json.loads((folder / "index.json").read_text())["samples"], np.int64)
+    lengths = np.array(read_index(folder)["samples"], np.int64)
     if len(lengths) != len(clips):
         raise UsageError(f"{folder}: holds {len(lengths)} clips, not {len(clips)}; delete it")
     frames = -(-lengths // LEVEL_HOP_SAMPLES)
+    samples = int(lengths.sum())
     return PcmCache(
-        pcm=np.memmap(folder / "pcm.i16", np.int16, "r"),
-        degraded=np.memmap(folder / "degraded.i16", np.int16, "r") if degraded else None,
-        levels=np.memmap(folder / "levels.i8", np.int8, "r"),
+        pcm=mapped(folder / "pcm.i16", np.int16, samples),
+        degraded=mapped(folder / "degraded.i16", np.int16, samples) if degraded else None,
+        levels=mapped(folder / "levels.i8", np.int8, int(frames.sum())),
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
         level_offsets=np.concatenate([[0], np.cumsum(frames)]),
     )
@@ -130,14 +132,11 @@ def _key(clips: Sequence[Clip], degraded: bool) -> str:
 
 
 def _build(clips: Sequence[Clip], folder: Path, *, degraded: bool, progress: Progress | None) -> None:
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     lengths = []
     with (
-        (unfinished / "pcm.i16").open("wb") as pcm_file,
-        (unfinished / "degraded.i16").open("wb") as degraded_file,
-        (unfinished / "levels.i8").open("wb") as level_file,
+        (folder / "pcm.i16").open("wb") as pcm_file,
+        (folder / "degraded.i16").open("wb") as degraded_file,
+        (folder / "levels.i8").open("wb") as level_file,
     ):
         for position, (pcm, copy) in enumerate(_decoded(clips, degraded=degraded)):
             lengths.append(int(pcm.size))
@@ -148,9 +147,8 @@ def _build(clips: Sequence[Clip], folder: Path, *, degraded: bool, progress: Pro
             if progress is not None:
                 progress(position + 1, len(clips))
     if not degraded:
-        (unfinished / "degraded.i16").unlink()
-    (unfinished / "index.json").write_text(json.dumps({"samples": lengths}))
-    unfinished.replace(folder)
+        (folder / "degraded.i16").unlink()
+    (folder / INDEX).write_text(json.dumps({"samples": lengths}))
 
 
 def _decoded(clips: Sequence[Clip], *, degraded: bool) -> Iterator[tuple[Int16Array, Int16Array]]:

@@ -1,10 +1,9 @@
 """Recordings that are made out of recordings, kept between trainings.
 
-Each kind is kept under the cache folder as `<kind>-<hash>.i16`, all recordings one after the other,
-int16 mono 16 kHz, and `<kind>-<hash>.json`, a list of [length in samples, source, group]. The hash
-is over everything they depend on: `VERSION`, kind, count, seed, and the groups and lengths of the
-recordings they are made of. Both are written beside their names and renamed, the index last:
-samples without an index are made again.
+Each kind is kept under the cache folder in a folder `<kind>-<hash>/`, which is written whole (see
+`folders`): `pcm.i16`, all recordings one after the other, int16 mono 16 kHz, little endian, and
+`index.json`, a list of [length in samples, source, group]. The hash is over everything they depend
+on: `VERSION`, kind, count, seed, and the groups and lengths of the recordings they are made of.
 
 Attempt `i` depends on kind, seed and `i` alone, so that any number of threads makes the same.
 """
@@ -27,6 +26,7 @@ from catalog_tagger.audio import pcm_to_float
 from catalog_tagger.errors import UsageError
 from catalog_tagger.training.bank import Bank, Recording, gate_level_db
 from catalog_tagger.training.cache import frame_levels_db
+from catalog_tagger.training.folders import INDEX, mapped, read_index, written_whole
 
 Float32Array = npt.NDArray[np.float32]
 #: Raised whenever the same input would give other sound.
@@ -73,24 +73,24 @@ def kept(
     Raises
     ------
     UsageError
-        They cannot be written.
+        They cannot be written, or were damaged.
     """
     if not count or not of:
         return []
     digest = hashlib.sha256(f"{VERSION} {kind} {count} {seed}".encode())
     for recording in of.recordings:
         digest.update(f"{recording.group}\t{recording.pcm.size}\n".encode())
-    path = cache_dir / f"{kind}-{digest.hexdigest()[:16]}.i16"
-    index_path = path.with_suffix(".json")
-    if not index_path.exists():
+    folder = cache_dir / f"{kind}-{digest.hexdigest()[:16]}"
+    if not folder.exists():
         try:
-            _write(path, _made(kind, make, count=count, seed=seed), told=lambda done: progress(done, count))
+            with written_whole(folder) as unfinished:
+                _write(unfinished, _made(kind, make, count=count, seed=seed), told=lambda done: progress(done, count))
         except OSError as error:
             raise UsageError(
                 f"{cache_dir}: recordings cannot be kept here: {error.strerror}; make room, or give another --cache"
             ) from error
-    index = json.loads(index_path.read_text())
-    pcm = np.memmap(path, np.int16, "r") if index else np.zeros(0, np.int16)
+    index = read_index(folder)
+    pcm = mapped(folder / "pcm.i16", np.int16, sum(size for size, _, _ in index))
     found, start = [], 0
     for size, source, group in index:
         piece = pcm[start : start + size]
@@ -118,15 +118,11 @@ def _made(kind: str, make: Make, *, count: int, seed: int) -> Iterator[Made]:
                 return
 
 
-def _write(path: Path, recordings: Iterator[Made], *, told: Callable[[int], None]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write(folder: Path, recordings: Iterator[Made], *, told: Callable[[int], None]) -> None:
     index: list[tuple[int, str, str]] = []
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("wb") as file:
+    with (folder / "pcm.i16").open("wb") as file:
         for one in recordings:
             file.write(np.rint(one.samples * 32767).astype(np.int16).tobytes())
             index.append((int(one.samples.size), one.source, one.group))
             told(len(index))
-    unfinished.replace(path)
-    unfinished.write_text(json.dumps(index))
-    unfinished.replace(path.with_suffix(".json"))
+    (folder / INDEX).write_text(json.dumps(index))

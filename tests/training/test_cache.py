@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +13,9 @@ from toy_collection import write_collection
 
 from catalog_tagger.audio import read_pcm
 from catalog_tagger.errors import UsageError
-from catalog_tagger.training.cache import frame_levels_db, open_cache
+from catalog_tagger.training.cache import PcmCache, frame_levels_db, open_cache
 from catalog_tagger.training.codec import LOSSY_CODECS, LossyCodec, round_trip
+from catalog_tagger.training.folders import STALE_S, written_whole
 from catalog_tagger.training.manifest import read_manifest
 
 
@@ -38,7 +41,7 @@ def test_a_clip_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     clips[1].path.write_bytes(b"<html>not audio</html>")
     with pytest.raises(UsageError, match=str(clips[1].path)):
         open_cache(clips, tmp_path / "cache", degraded=False)
-    assert not list((tmp_path / "cache").glob("*/index.json"))
+    assert not list((tmp_path / "cache").iterdir()), "nothing is left of a build that failed"
     clips[1].path.unlink()
     with pytest.raises(UsageError, match=str(clips[1].path)):
         open_cache(clips, tmp_path / "cache", degraded=False)
@@ -52,6 +55,47 @@ def test_a_cache_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> No
     folder = [replace(clips[0], path=tmp_path / "data")]
     with pytest.raises(UsageError, match=r"data: cannot be decoded"):
         open_cache(folder, tmp_path / "other", degraded=False)
+
+
+def test_two_builds_of_one_cache_at_the_same_time_both_end_whole(tmp_path: Path) -> None:
+    clips = read_manifest(write_collection(tmp_path / "data", per_kind=1, seconds=1.0))
+    other: list[PcmCache] = []
+
+    def build_another(done: int, of: int) -> None:
+        if done == 2:
+            other.append(open_cache(clips, tmp_path / "cache", degraded=False))
+
+    for cache in (open_cache(clips, tmp_path / "cache", degraded=False, progress=build_another), *other):
+        assert all(np.array_equal(cache.samples(index), read_pcm(clip.path)) for index, clip in enumerate(clips))
+    assert len(other) == 1
+    assert [one.suffix for one in (tmp_path / "cache").iterdir()] == [""], "the slower one's folder is removed"
+
+
+@pytest.mark.parametrize("name", ["pcm.i16", "degraded.i16", "levels.i8", "index.json"])
+def test_a_cache_that_was_cut_short_is_refused(tmp_path: Path, name: str) -> None:
+    clips = read_manifest(write_collection(tmp_path / "data", per_kind=1, seconds=1.0))
+    open_cache(clips, tmp_path / "cache", degraded=True)
+    (folder,) = (tmp_path / "cache").iterdir()
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[:-2])
+    with pytest.raises(UsageError, match=rf"{name}: .*; delete {folder}$"):
+        open_cache(clips, tmp_path / "cache", degraded=True)
+    (folder / name).unlink()
+    with pytest.raises(UsageError, match=rf"{name}: .*; delete {folder}$"):
+        open_cache(clips, tmp_path / "cache", degraded=True)
+
+
+def test_what_a_killed_build_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    for name, age_s in (("dead", STALE_S + 60), ("slow", STALE_S + 60), ("young", 60.0)):
+        left = tmp_path / f"{name}.ab.unfinished"
+        left.mkdir()
+        (left / "pcm.i16").write_bytes(b"..")
+        for one in (left, left / "pcm.i16"):
+            os.utime(one, times=(time.time() - age_s,) * 2)
+    os.utime(tmp_path / "slow.ab.unfinished" / "pcm.i16")  # still written to
+    with written_whole(tmp_path / "mine"):
+        pass
+    assert {one.name for one in tmp_path.iterdir()} == {"mine", "slow.ab.unfinished", "young.ab.unfinished"}
 
 
 @pytest.mark.parametrize("codec", LOSSY_CODECS, ids=lambda one: f"{one.encoder}-{one.bit_rate_bps}")
