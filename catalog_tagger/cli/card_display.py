@@ -83,7 +83,7 @@ def _spec(spec: Mapping[str, Any]) -> str:
 
 
 def _figures(figures: Any, console: Console, path: str = "") -> None:
-    """A share per line, then what is deeper, then tables."""
+    """A share per line, then labels with their intervals, then tables."""
     if isinstance(figures, list):
         by_f = any(isinstance(one, Mapping) and "f" in one for row in figures for one in row.values())
         if path or by_f:
@@ -95,7 +95,7 @@ def _figures(figures: Any, console: Console, path: str = "") -> None:
         return
     shares = list(_shares(figures))
     if shares:
-        table = _grid("", "right", "95 % (items)", "95 % (sources)", left=1)
+        table = _grid("", "right", "95 % (items)", f"95 % ({figures.get('over', 'sources')})", left=1)
         for name, one in shares:
             right = f"{100 * one['share']:.1f} % of {one['of']:,}"
             table.add_row(Text(name), right, _ends(one["wilson"]), _ends(one.get("over_sources")))
@@ -148,7 +148,7 @@ def _labels(level: str, labels: Mapping[str, Mapping[str, Any]]) -> Table:
     columns = {"precision": "precision", "recall": "recall", "f": "F", "average_precision": "AP", "auc": "AUC"}
     table = _grid(f"label, {level}", "true", *columns.values(), "cal. error", left=1)
     for label, one in labels.items():
-        cells = [_value(one.get(name)) for name in (*columns, "calibration_error")]
+        cells = [_with_ends(one.get(name)) for name in (*columns, "calibration_error")]
         table.add_row(Text(label), f"{one.get('true', 0):,}", *cells)
     return table
 
@@ -196,9 +196,13 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _value(figure: Any) -> str:
-    value = figure.get("value") if isinstance(figure, Mapping) else figure
-    return "" if value is None else f"{value:.3f}"
+def _with_ends(figure: Any) -> str:
+    """A figure and below it its interval, as short as eighty columns need it: `.91-.98`."""
+    value, ends = (figure.get("value"), figure.get("over_sources")) if isinstance(figure, Mapping) else (figure, None)
+    if value is None:
+        return ""
+    below = "-".join(f"{end:.2f}".removeprefix("0") for end in ends) if ends else ""
+    return f"{value:.3f}" + (f"\n{below}" if below else "")
 
 
 def _ends(pair: Sequence[float] | None) -> str:

@@ -8,7 +8,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-_PER_LABEL = {"precision": "precision", "recall": "recall", "f": "F", "average_precision": "AP", "auc": "AUC"}
+_PER_LABEL = {
+    "precision": "precision",
+    "recall": "recall",
+    "f": "F",
+    "average_precision": "AP",
+    "auc": "AUC",
+    "d_prime": "d\u2032",
+    "calibration_error": "calibration error",
+}
 
 
 def show_evaluation(document: Mapping[str, Any], console: Console) -> None:
@@ -18,6 +26,13 @@ def show_evaluation(document: Mapping[str, Any], console: Console) -> None:
     console.print(_shares(figures, shares))
     console.print()
     console.print(_labels(figures))
+    ranked = figures["clips"]["mean"]["map_at_3"]
+    if ranked["value"] is not None:
+        ends = ranked["over_sources"]
+        over = f" ({_number(ends[0])}-{_number(ends[1])} over {figures['over']})" if ends else ""
+        console.print(f"MAP@3 {_number(ranked['value'])}{over}")
+    if figures["over"] == "recordings":
+        console.print("one source: intervals draw its recordings and voices anew and say nothing of other sources")
     rows = figures["sources"]
     columns = [name for name in shares if any(f"clips_{name}" in row for row in rows)]
     console.print()
@@ -51,7 +66,7 @@ def show_stress(document: Mapping[str, Any], console: Console) -> None:
 
 
 def _shares(figures: Mapping[str, Any], names: Sequence[str]) -> Table:
-    table = _table("right", "of", "share", "95 % (items)", "95 % (sources)", left=1)
+    table = _table("right", "of", "share", "95 % (items)", f"95 % ({figures['over']})", left=1)
     for name in names:
         for level in ("segments", "clips"):
             one = figures[level][name]
@@ -67,13 +82,13 @@ def _shares(figures: Mapping[str, Any], names: Sequence[str]) -> Table:
 
 
 def _labels(figures: Mapping[str, Any]) -> Table:
-    table = _table("label", "true clips", *_PER_LABEL.values(), "calibration error", left=1)
+    table = _table("label", "true clips", *_PER_LABEL.values(), left=1)
     level = figures["clips"]
     for label, one in level["labels"].items():
-        cells = [_number(one[name]["value"]) for name in (*_PER_LABEL, "calibration_error")]
+        cells = [_number(one[name]["value"]) for name in _PER_LABEL]
         table.add_row(label, f"{one['true']:,} of {one['known']:,}", *cells)
     mean = level["mean"]
-    cells = [_number(mean[name]["value"]) for name in ("f", "map", "auc", "calibration_error")]
+    cells = [_number(mean[name]["value"]) for name in ("f", "map", "auc", "d_prime", "calibration_error")]
     table.add_row("mean", "", "", "", *cells)
     return table
 
@@ -118,8 +133,9 @@ def _ends(pair: Sequence[float] | None) -> str:
     return "" if pair is None else f"{100 * pair[0]:.1f}-{100 * pair[1]:.1f}"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _number(value: float | str | None) -> str:
+    """A figure as documents hold it: infinite ones are text."""
+    return "" if value is None else f"{float(value):.3f}".replace("inf", "\u221e")
 
 
 def _table(*columns: str, left: int) -> Table:

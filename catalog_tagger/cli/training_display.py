@@ -101,17 +101,17 @@ def show_figures(card: dict[str, Any], folder: Path) -> None:
 
 def figures_table(figures: dict[str, Any]) -> Table:
     """Every share of right items with its intervals, per set and definition, whatever the task."""
-    table = _table("set", "of", "definition", "right", "95 % (items)", "95 % (sources)")
+    table = _table("set", "of", "definition", "right", "95 % (items)", "95 % (over)")
     for name, one in figures.items():
         for items, definition, figure in _shares(one):
-            sources = figure["over_sources"]
+            ends = figure["over_sources"]
             table.add_row(
                 name,
                 f"{figure['of']:,} {items}",
                 definition.replace("_", " "),
                 f"{100 * figure['share']:.2f} %",
                 f"{100 * figure['wilson'][0]:.1f}-{100 * figure['wilson'][1]:.1f}",
-                f"{100 * sources[0]:.1f}-{100 * sources[1]:.1f}" if sources else "",
+                f"{100 * ends[0]:.1f}-{100 * ends[1]:.1f} ({one.get('over', 'sources')})" if ends else "",
             )
     return table
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from catalog_tagger.training.config import TrainingConfig
-from catalog_tagger.training.definitions import ITEMS_IN_WORDS, SpeechMusicDefinitions
+from catalog_tagger.training.definitions import SpeechMusicDefinitions
+from catalog_tagger.training.items import ITEMS_IN_WORDS
 from catalog_tagger.training.manifest import Clip
 
 #: of the bundle that tells speech and music

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from catalog_tagger.training.definitions import Definitions, Items
+from catalog_tagger.training.definitions import Definitions
 from catalog_tagger.training.figures import number
+from catalog_tagger.training.items import Items
 from catalog_tagger.training.metrics import mean_by_source, paired_t_test
 
 
@@ -32,12 +33,14 @@ def compare(definitions: Definitions, one: Items, other: Items) -> dict[str, Any
     counted = first[1] & second[1]
     answer = {"right": _tests(first[0][counted], second[0][counted], one.sources, counted)}
     known = np.asarray(~np.isnan(one.truth).all(axis=1), bool)
-    answer["squared_error"] = _tests(_squared_error(one)[known], _squared_error(other)[known], one.sources, known)
+    answer["squared_error"] = _tests(
+        _squared_error(definitions, one)[known], _squared_error(definitions, other)[known], one.sources, known
+    )
     return {"definition": definitions.primary, **answer}
 
 
-def _squared_error(items: Items) -> npt.NDArray[np.floating]:
-    gap = np.square(items.values - items.truth)
+def _squared_error(definitions: Definitions, items: Items) -> npt.NDArray[np.floating]:
+    gap = np.square(definitions.values(items) - items.truth)
     known = np.maximum((~np.isnan(gap)).sum(axis=1), 1)
     return np.asarray(np.nansum(gap, axis=1) / known)
 

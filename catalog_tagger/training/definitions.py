@@ -2,14 +2,13 @@
 
 The truth of a clip is what its collection says of each label: 1, 0, or NaN where it does not say.
 An item is a segment, or a clip with all its segments; its values are the mean probabilities of its
-segments, weighted by their length. All definitions stand in `words`, which the cards repeat.
+segments, weighted by their length (`items`). All definitions stand in `words`, which the cards repeat.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final, Protocol
 
@@ -20,6 +19,7 @@ from catalog_tagger.errors import UsageError
 from catalog_tagger.models.bundle import SPEECH_MUSIC, TAGS, VOICE_GENDER, Bundle
 from catalog_tagger.tagging.voices import VOICE_GENDERS, judge_voice
 from catalog_tagger.training.config import ClipConfig
+from catalog_tagger.training.items import Items
 from catalog_tagger.training.manifest import Clip, named_in
 from catalog_tagger.training.prepare import UNSAID, kind_of, matches
 from catalog_tagger.training.tag_labels import LabelRules, rules_in
@@ -28,52 +28,9 @@ Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 UNKNOWN: Final = float("nan")
-ITEMS_IN_WORDS: Final = {
-    "segment": "5 s of a clip; a segment of a speech clip with less than 0.2 s above the clip's "
-    "gate (32 dB under its loud frames) is a pause and left out",
-    "clip": "mean of its segments' probabilities, weighted by their length",
-    "wilson": "95 % interval, every item independent",
-    "over_sources": "95 % interval, whole collections drawn anew (bootstrap)",
-}
+_LEAST_VOICE: Final = 1e-6
 #: (right, counted) per item
 Rightness = tuple[BoolArray, BoolArray]
-
-
-@dataclass(frozen=True)
-class Items:
-    """Segments or clips to be judged.
-
-    Attributes
-    ----------
-    heard
-        Probabilities per segment, (segments, labels).
-    owner
-        The item of each segment, [shape=(segments,)].
-    seconds
-        Length of each segment.
-    truth
-        Per item, (items, labels).
-    sources, languages
-        Per item.
-    """
-
-    heard: Float32Array
-    owner: IntArray
-    seconds: Float32Array
-    truth: Float32Array
-    sources: tuple[str, ...]
-    languages: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.truth)
-
-    @cached_property
-    def values(self) -> Float32Array:
-        """Mean over the segments of each item, weighted by their length, (items, labels)."""
-        total = np.zeros(self.truth.shape)
-        np.add.at(total, self.owner, self.heard * self.seconds[:, None])
-        length = np.bincount(self.owner, weights=self.seconds, minlength=len(self))
-        return (total / np.maximum(length, 1e-9)[:, None]).astype(np.float32)
 
 
 class Definitions(Protocol):
@@ -101,6 +58,9 @@ class Definitions(Protocol):
 
     def truth(self, clip: Clip) -> tuple[float, ...]:
         """What is known of a clip, per label."""
+
+    def values(self, items: Items) -> Float32Array:
+        """The probabilities of each item, (items, labels)."""
 
     def shares(self, items: Items) -> dict[str, Rightness]:
         """Which items are right, by each definition."""
@@ -145,6 +105,10 @@ class SpeechMusicDefinitions:
         known = {"speech": (1.0, 0.0), "music": (0.0, 1.0), "singing": (0.0, 1.0), "noise": (0.0, 0.0)}
         return known.get(kind, (0.0, UNKNOWN))
 
+    def values(self, items: Items) -> Float32Array:
+        """Means over segments."""
+        return items.values
+
     def shares(self, items: Items) -> dict[str, Rightness]:
         """Two-class and presence; presence once more of what holds one of the two, and neither."""
         values, truth = items.values, items.truth
@@ -186,6 +150,7 @@ class VoiceGenderDefinitions:
     per_source = ("gender", "verdict", "right_if_decided", "voiceless_unknown")
     classes = VOICE_GENDERS
     words: Mapping[str, str] = {
+        "clip": "mean of its segments' probabilities, weighted by their length and, of female, by that of a voice",
         "gender": "of a voice of known gender, the probability of female is on the right side of 0.5",
         "verdict": "of a voice of known gender, the tables would say it; unknown and mixed are wrong",
         "right_if_decided": "of those of which they would say female or male, rightly",
@@ -205,6 +170,12 @@ class VoiceGenderDefinitions:
             return {"f": 1.0, "m": 0.0}.get(clip.gender, UNKNOWN), 1.0
         return UNKNOWN, 0.0 if kind in {"music", "singing", "noise"} else UNKNOWN
 
+    def values(self, items: Items) -> Float32Array:
+        """Means over segments; of `female` each counts by its voice, for in a pause it means nothing."""
+        # never quite 0: where no segment holds a voice, all count
+        female = items.mean(items.heard[:, :1], items.seconds * np.maximum(items.heard[:, 1], _LEAST_VOICE))
+        return np.concatenate([female, items.values[:, 1:]], axis=1)
+
     def shares(self, items: Items) -> dict[str, Rightness]:
         """Gender at 0.5, and what the tables would say of it."""
         female, voice = items.truth[:, 0], items.truth[:, 1]
@@ -212,7 +183,7 @@ class VoiceGenderDefinitions:
         said, true = self.said_class(items), self.true_class(items)
         decided = said < 2
         return {
-            "gender": (self._female(items) == (female == 1), gendered),
+            "gender": ((self.values(items)[:, 0] >= 0.5) == (female == 1), gendered),
             "verdict": (said == true, gendered),
             "right_if_decided": (said == true, gendered & decided),
             "voiceless_unknown": (said == 3, voice == 0),
@@ -241,12 +212,6 @@ class VoiceGenderDefinitions:
             said.append(self.classes.index(verdict.voice_gender))
         return np.array(said, np.int64)
 
-    def _female(self, items: Items) -> BoolArray:
-        """Whether the segments say female, each as surely as it holds a voice."""
-        weight = items.seconds * items.heard[:, 1]
-        lean = np.bincount(items.owner, weights=weight * (items.heard[:, 0] - 0.5), minlength=len(items))
-        return np.asarray(lean >= 0)
-
 
 class TagsDefinitions:
     """Any labels, several at once."""
@@ -274,6 +239,10 @@ class TagsDefinitions:
         if matches(clip, self.config.exclude):
             return (UNKNOWN,) * len(self.labels)
         return LabelRules().truth(clip, self.labels) if self._truth is None else self._truth(clip)
+
+    def values(self, items: Items) -> Float32Array:
+        """Means over segments."""
+        return items.values
 
     def shares(self, items: Items) -> dict[str, Rightness]:
         """The highest label, and all of them at 0.5."""

@@ -19,9 +19,10 @@ from catalog_tagger.audio import SAMPLE_RATE_HZ, SEGMENT_SAMPLES, cut_segments, 
 from catalog_tagger.training.bank import Recording
 from catalog_tagger.training.cache import LEVEL_HOP_SAMPLES, frame_levels_db
 from catalog_tagger.training.config import ClipConfig
-from catalog_tagger.training.definitions import Definitions, Items, SpeechMusicDefinitions
+from catalog_tagger.training.definitions import Definitions, SpeechMusicDefinitions
 from catalog_tagger.training.figures import figures
-from catalog_tagger.training.manifest import Clip
+from catalog_tagger.training.items import Items
+from catalog_tagger.training.manifest import Clip, groups
 
 Float32Array = npt.NDArray[np.float32]
 PAUSE_S: Final = 0.2
@@ -47,6 +48,8 @@ class Scores:
         Per clip, (clips, labels); NaN where the collection does not say.
     sources, languages
         Per clip.
+    groups
+        Per clip the recording or voice it shares with others, where all clips are of one source; else empty.
     """
 
     values: Float32Array
@@ -56,6 +59,7 @@ class Scores:
     truth: Float32Array
     sources: tuple[str, ...]
     languages: tuple[str, ...]
+    groups: tuple[str, ...]
 
     def segments(self) -> Items:
         """Each segment that is not a pause, by itself."""
@@ -68,6 +72,7 @@ class Scores:
             truth=self.truth[clip],
             sources=tuple(self.sources[one] for one in clip),
             languages=tuple(self.languages[one] for one in clip),
+            groups=tuple(self.groups[one] for one in clip) if self.groups else (),
         )
 
     def clips(self) -> Items:
@@ -79,6 +84,7 @@ class Scores:
             truth=self.truth,
             sources=self.sources,
             languages=self.languages,
+            groups=self.groups,
         )
 
 
@@ -138,6 +144,7 @@ def score_against(
         truth=np.array([definitions.truth(clip) for clip in clips], np.float32).reshape(-1, labels),
         sources=tuple(clip.source for clip in clips),
         languages=tuple(clip.language for clip in clips),
+        groups=tuple(groups(clips)) if len({clip.source for clip in clips}) == 1 else (),
     )
 
 

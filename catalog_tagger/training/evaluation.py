@@ -22,9 +22,10 @@ from catalog_tagger.errors import UsageError
 from catalog_tagger.models.bundle import Bundle
 from catalog_tagger.training.bank import Recording
 from catalog_tagger.training.comparison import compare
-from catalog_tagger.training.definitions import ITEMS_IN_WORDS, Definitions, Items, definitions_of
+from catalog_tagger.training.definitions import Definitions, definitions_of
 from catalog_tagger.training.evaluate import Scores, score_against
 from catalog_tagger.training.figures import details, figures
+from catalog_tagger.training.items import ITEMS_IN_WORDS, Items
 from catalog_tagger.training.manifest import Clip, read_manifest
 from catalog_tagger.training.measure import ALL, decode, scorer_of, select
 from catalog_tagger.training.prepare import Progress

@@ -104,6 +104,7 @@ def bootstrap(
     *,
     rounds: int = 1000,
     seed: int = 0,
+    quantiles: Sequence[float] = (0.025, 0.975),
 ) -> FloatArray:
     """95 % percentile intervals of any figures, resampling whole sources with replacement.
 
@@ -117,21 +118,22 @@ def bootstrap(
 
     Returns
     -------
-    float64 [shape=(2,) or (2, figures)], the low and the high end. NaN where there are fewer than
-    two sources, or where the figure exists in fewer than half of the rounds.
+    float64 [shape=(2,) or (2, figures)], the low and the high end, or what other `quantiles` are asked
+    for. NaN where there are fewer than two sources, or where the figure exists in fewer than half of
+    the rounds.
     """
     names, place = np.unique(np.asarray(sources, str), return_inverse=True)
     rng = np.random.default_rng(seed)
     if not len(names):
-        return np.full((2, *statistic(np.zeros((1, 0))).shape[1:]), np.nan)
+        return np.full((len(quantiles), *statistic(np.zeros((1, 0))).shape[1:]), np.nan)
     drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=rounds).astype(float)
     step = max(1, _WEIGHTS_AT_ONCE // max(1, place.size))
     values = np.concatenate([statistic(drawn[at : at + step][:, place]) for at in range(0, rounds, step)])
     if len(names) < 2:
-        return np.full((2, *values.shape[1:]), np.nan)
+        return np.full((len(quantiles), *values.shape[1:]), np.nan)
     known = np.isfinite(values)
-    low, high = (_quantile(values, known, share) for share in (0.025, 0.975))
-    return np.where(known.mean(axis=0) >= 0.5, np.stack([low, high]), np.nan)
+    found = np.stack([_quantile(values, known, share) for share in quantiles])
+    return np.where(known.mean(axis=0) >= 0.5, found, np.nan)
 
 
 def _quantile(values: FloatArray, known: BoolArray, share: float) -> FloatArray:

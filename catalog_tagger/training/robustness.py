@@ -29,9 +29,10 @@ from catalog_tagger.errors import UsageError
 from catalog_tagger.models.bundle import TAGS, Bundle
 from catalog_tagger.training.bank import Recording
 from catalog_tagger.training.cache import LEVEL_HOP_SAMPLES, frame_levels_db
-from catalog_tagger.training.definitions import Definitions, Items, definitions_of
+from catalog_tagger.training.definitions import Definitions, definitions_of
 from catalog_tagger.training.evaluate import Scorer
 from catalog_tagger.training.evaluation import Material
+from catalog_tagger.training.items import Items
 from catalog_tagger.training.manifest import Clip
 from catalog_tagger.training.measure import scorer_of
 from catalog_tagger.training.metrics import wilson

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +14,15 @@ from catalog_tagger.models.bundle import load_bundle, save_bundle
 from catalog_tagger.models.calibration import Calibration
 from catalog_tagger.training.config import ClipConfig
 from catalog_tagger.training.definitions import (
-    Items,
     SpeechMusicDefinitions,
     TagsDefinitions,
     VoiceGenderDefinitions,
     definitions_of,
 )
 from catalog_tagger.training.figures import details, figures
+from catalog_tagger.training.items import Items
 from catalog_tagger.training.manifest import Clip
+from catalog_tagger.training.metrics import d_prime
 
 NAN = float("nan")
 
@@ -195,9 +198,10 @@ def test_figures_of_items_made_by_hand() -> None:
     speech = clips["labels"]["speech"]
     assert (speech["true"], speech["known"]) == (2, 5)
     assert speech["precision"]["value"] == pytest.approx(2 / 3, abs=1e-4)
-    assert speech["recall"] == {"value": 1.0, "over_sources": [1.0, 1.0]}
+    assert speech["recall"] == {"value": 1.0, "over_sources": None}  # all of one source
+    assert speech["precision"]["over_sources"] is not None
     assert speech["auc"]["value"] == 1.0
-    assert speech["d_prime"] == {"value": None, "over_sources": None}
+    assert speech["d_prime"] == {"value": "inf", "over_sources": None}
     assert clips["calibration_error"]["speech"] == speech["calibration_error"]["value"]
     assert clips["mean"]["map"]["value"] == 1.0
     assert clips["mean"]["map_at_3"]["value"] is None
@@ -208,6 +212,90 @@ def test_figures_of_items_made_by_hand() -> None:
     }
     assert next(row for row in found["sources"] if row["source"] == "b")["clips_presence"] == 0.5
     assert [row["language"] for row in found["languages"]] == ["de", "en"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "last", "precision", "recall", "area"),
+    [
+        ("aaaabb", 0.7, True, False, False),  # all that is there is of a
+        ("aabbaa", 0.2, True, True, False),  # all that is not there is of a
+        ("baaaab", 0.2, False, True, True),  # all that is claimed is of a
+        ("aabaab", 0.2, True, True, True),
+    ],
+)
+def test_an_interval_needs_two_sources_of_what_it_is_made_of(
+    sources: str, last: float, precision: bool, recall: bool, area: bool
+) -> None:
+    scores, truth = [0.4, 0.9, 0.9, 0.8, 0.3, last], [1, 1, 1, 1, 0, 0]
+    heard = items([[one, 0.1] for one in scores], [[one, NAN] for one in truth], sources=sources)
+    label = figures(SpeechMusicDefinitions(), segments=heard, clips=heard)["clips"]["labels"]["speech"]
+    exists = {name: label[name]["over_sources"] is not None for name in ("precision", "recall", "f", "auc")}
+    assert exists == {"precision": precision, "recall": recall, "f": recall, "auc": area}
+    assert (label["average_precision"]["over_sources"] is not None) == recall
+    assert (label["d_prime"]["over_sources"] is not None) == area
+
+
+def test_a_mean_over_labels_of_one_source_each_has_no_interval() -> None:
+    heard = items([[0.9, 0.1], [0.8, 0.4], [0.3, 0.9], [0.6, 0.7]], [[1, 0], [1, 0], [0, 1], [0, 1]], sources="aabb")
+    mean = figures(SpeechMusicDefinitions(), segments=heard, clips=heard)["clips"]["mean"]
+    assert mean["map"] == {"value": 1.0, "over_sources": None}
+    assert mean["calibration_error"]["over_sources"] is not None
+
+
+def test_recordings_are_drawn_where_all_is_of_one_source() -> None:
+    heard = items([[0.9, 0.1], [0.8, 0.4], [0.3, 0.9], [0.6, 0.7]], [[1, 0], [1, 0], [0, 1], [0, 1]])
+    grouped = replace(heard, groups=("one", "two", "two", "three"))
+    found = figures(SpeechMusicDefinitions(), segments=grouped, clips=grouped)
+    assert found["over"] == "recordings"
+    assert found["clips"]["presence"]["over_sources"] == [0.0, 1.0]
+    assert found["clips"]["labels"]["speech"]["recall"]["over_sources"] == [1.0, 1.0]
+    found = figures(SpeechMusicDefinitions(), segments=heard, clips=heard)
+    assert found["over"] == "sources"
+    assert found["clips"]["presence"]["over_sources"] is None
+
+
+def test_an_infinite_d_prime_has_the_ends_of_its_area() -> None:
+    scores = [0.9, 0.2, 0.8, 0.3, 0.4, 0.6]
+    heard = items([[one, 0.1] for one in scores], [[one, NAN] for one in [1, 0, 1, 0, 1, 0]], sources="aabbcc")
+    label = figures(SpeechMusicDefinitions(), segments=heard, clips=heard)["clips"]["labels"]["speech"]
+    low, high = label["auc"]["over_sources"]
+    assert high == 1.0
+    assert label["d_prime"]["over_sources"][1] == "inf"
+    expected = "-inf" if low == 0.0 else pytest.approx(d_prime(low), abs=2e-3)
+    assert label["d_prime"]["over_sources"][0] == expected
+    json.dumps(label, allow_nan=False)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_interval_of_a_calibration_error_holds_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    promised = rng.random(400)
+    heard = items(
+        [[one, 0.1] for one in promised],
+        [[float(rng.random() < one), NAN] for one in promised],
+        sources="".join("abcdefghij"[at % 10] for at in range(400)),
+    )
+    error = figures(SpeechMusicDefinitions(), segments=heard, clips=heard)["clips"]["labels"]["speech"][
+        "calibration_error"
+    ]
+    low, high = error["over_sources"]
+    assert 0.0 <= low < error["value"] < high
+
+
+def test_a_voice_is_measured_where_it_speaks() -> None:
+    heard = Items(
+        heard=np.array([[0.9, 0.99], [0.2, 0.01], [0.2, 0.01], [0.3, 0.0], [0.1, 0.0]], np.float32),
+        owner=np.array([0, 0, 0, 1, 1]),
+        seconds=np.full(5, 5.0, np.float32),
+        truth=np.array([[1, 1], [NAN, 0]], np.float32),
+        sources=("s", "s"),
+        languages=("", ""),
+    )
+    values = VoiceGenderDefinitions({}).values(heard)
+    assert values[0].tolist() == pytest.approx([0.9 * 0.99 / 1.01 + 0.2 * 0.02 / 1.01, 1.01 / 3])
+    assert values[1].tolist() == pytest.approx([0.2, 0.0])
+    found = figures(VoiceGenderDefinitions({}), segments=heard, clips=heard)["clips"]["labels"]["female"]
+    assert found["recall"]["value"] == 1.0
 
 
 def test_figures_where_nothing_is_known_are_null() -> None:

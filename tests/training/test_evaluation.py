@@ -136,7 +136,16 @@ def test_a_manifest_of_paths_and_labels_is_enough(collection: Path, cache: Path,
     assert document["against"]["labels"] == ["babble", "hiss", "melody"]
     assert set(document["against"]["tests"]["clips"]["right"]) == {"one", "other", "items", "sources"}
     assert document["against"]["tests"]["clips"]["right"]["sources"] is None
-    _tags_of((tmp_path / "o" / "evaluation.html").read_text())
+    page = (tmp_path / "o" / "evaluation.html").read_text()
+    _tags_of(page)
+    assert document["figures"]["over"] == "recordings"
+    assert figures["top"]["over_sources"] is not None
+    assert "95 % (recordings)" in page
+    shown = _run(one, manifest, "--cache", cache, "--out", tmp_path / "o")
+    assert "95 % (recordings)" in shown
+    assert "one source: intervals draw its recordings and voices anew" in shown
+    assert "MAP@3 0." in shown
+    assert "d\u2032" in shown
 
 
 _TAGS = {"speech": "babble", "music": "melody; hiss", "noise": "hiss"}
@@ -258,6 +267,7 @@ def test_names_in_pages_are_text() -> None:
             "figures": {
                 "segments": level,
                 "clips": level,
+                "over": "sources",
                 "sources": [{"truth": "x", "source": "<u>", "clips_top": 1.0}],
             },
             "details": {"segments": details, "clips": details},

@@ -9,6 +9,11 @@ from catalog_tagger.training.figures import MEANS, PER_LABEL
 from catalog_tagger.training.pages import html, plots
 
 _MOST_DIAGRAMS: Final = 12
+_INTERVALS: Final = {
+    "sources": "Whole sources are drawn anew; a figure whose items come from one source has none.",
+    "recordings": "All clips are of one source: whole recordings and voices are drawn anew, which says how the figures "
+    "would move on more of this source, not on others.",
+}
 _TITLES: Final = {
     "precision": "precision",
     "recall": "recall",
@@ -43,7 +48,7 @@ def _parts(document: Mapping[str, Any]) -> Iterator[str]:
         )
     yield html.heading("In short")
     yield html.table(
-        ["definition", "level", "of", "right, %", "95 % (items)", "95 % (sources)"],
+        ["definition", "level", "of", "right, %", "95 % (items)", f"95 % ({figures['over']})"],
         [
             [
                 name.replace("_", " "),
@@ -62,10 +67,9 @@ def _parts(document: Mapping[str, Any]) -> Iterator[str]:
     yield html.figure(plots.intervals(_lines(figures["clips"], names), title="clips, right in %, with 95 % intervals"))
     for level in ("segments", "clips"):
         yield html.heading(f"Labels, {level}")
-        yield _labels(figures[level])
-    yield html.paragraph(
-        "At a threshold of 0.5; small: 95 % intervals over sources. d′ of the mean is that of the mean AUC.", soft=True
-    )
+        yield _labels(figures[level], figures["over"])
+    yield html.paragraph(f"At a threshold of 0.5; small: 95 % intervals. {_INTERVALS[figures['over']]}", soft=True)
+    yield html.paragraph("d′ of the mean is that of the mean AUC.", soft=True)
     yield from _calibration(document)
     yield from _confusion(document)
     if "against" in document:
@@ -78,7 +82,7 @@ def _parts(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _lines(level: Mapping[str, Any], names: list[str]) -> list[plots.Interval]:
-    """Over sources where there are several, else over items."""
+    """Over what is drawn anew where there are several, else over items."""
     found = []
     for name in names:
         one = level[name]
@@ -88,7 +92,7 @@ def _lines(level: Mapping[str, Any], names: list[str]) -> list[plots.Interval]:
     return found
 
 
-def _labels(level: Mapping[str, Any]) -> str:
+def _labels(level: Mapping[str, Any], over: str) -> str:
     rows = []
     for label, one in level["labels"].items():
         rows.append([label, one["true"], one["known"], *(html.with_interval(**_ends(one[name])) for name in PER_LABEL)])
@@ -100,7 +104,7 @@ def _labels(level: Mapping[str, Any]) -> str:
     if rank["value"] is None:
         return table
     ends = html.bracket(rank["over_sources"], scale=1, decimals=3)
-    return table + html.paragraph(f"MAP@3 {rank['value']:.3f}" + (f" ({ends} over sources)" if ends else ""))
+    return table + html.paragraph(f"MAP@3 {rank['value']:.3f}" + (f" ({ends} over {over})" if ends else ""))
 
 
 def _ends(figure: Mapping[str, Any] | None) -> dict[str, Any]:

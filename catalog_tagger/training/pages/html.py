@@ -107,20 +107,26 @@ def percent(share: float | None) -> Html:
     return Html("" if share is None else f"{100 * share:.1f}")
 
 
-def bracket(low_high: Sequence[float | None] | None, *, scale: float = 100.0, decimals: int = 1) -> str:
+def number(value: float | str, *, decimals: int = 3) -> str:
+    """A figure as documents hold it, infinite ones (the texts "inf" and "-inf") among them."""
+    text = f"{float(value):.{decimals}f}"
+    return text.replace("inf", "\u221e").replace("-\u221e", "\u2212\u221e")
+
+
+def bracket(low_high: Sequence[float | str] | None, *, scale: float = 100.0, decimals: int = 1) -> str:
     """An interval as ``low-high``; empty where there is none."""
-    if low_high is None or None in low_high:
+    if low_high is None:
         return ""
-    low, high = (scale * float(end or 0.0) for end in low_high)
-    return f"{low:.{decimals}f}\u2013{high:.{decimals}f}"
+    low, high = (number(scale * float(end), decimals=decimals) for end in low_high)
+    return f"{low}\u2013{high}"
 
 
-def with_interval(value: float | None, low_high: Sequence[float | None] | None, *, decimals: int = 3) -> Html:
+def with_interval(value: float | str | None, low_high: Sequence[float | str] | None, *, decimals: int = 3) -> Html:
     """A figure and, smaller below it, its interval."""
     if value is None:
         return Html("")
     ends = bracket(low_high, scale=1.0, decimals=decimals)
-    return Html(f"{value:.{decimals}f}" + (f"<small>{ends}</small>" if ends else ""))
+    return Html(number(value, decimals=decimals) + (f"<small>{ends}</small>" if ends else ""))
 
 
 def _cell(value: Any) -> str:

@@ -25,8 +25,9 @@ from catalog_tagger.training.batch import Batch
 from catalog_tagger.training.cache import PcmCache, open_cache, with_lengths
 from catalog_tagger.training.card import sources
 from catalog_tagger.training.config import Strict
-from catalog_tagger.training.definitions import ITEMS_IN_WORDS, TagsDefinitions
+from catalog_tagger.training.definitions import TagsDefinitions
 from catalog_tagger.training.evaluate import report, score_against
+from catalog_tagger.training.items import ITEMS_IN_WORDS
 from catalog_tagger.training.losses import CATEGORICAL, MULTI_LABEL, Loss
 from catalog_tagger.training.manifest import Clip, Split, named_in, read_manifest, split_clips
 from catalog_tagger.training.measure import select
