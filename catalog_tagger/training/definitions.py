@@ -7,7 +7,7 @@ segments, weighted by their length (`items`). All definitions stand in `words`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Final, Protocol
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from catalog_tagger.errors import UsageError
 from catalog_tagger.models.bundle import SPEECH_MUSIC, TAGS, VOICE_GENDER, Bundle
+from catalog_tagger.tagging.content import judge
 from catalog_tagger.tagging.voices import VOICE_GENDERS, judge_voice
 from catalog_tagger.training.config import ClipConfig
 from catalog_tagger.training.items import Items
@@ -29,6 +30,8 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 UNKNOWN: Final = float("nan")
 _LEAST_VOICE: Final = 1e-6
+#: what the tables call speech, music, both and neither
+_CONTENT_TYPES: Final = ("speech", "music", "mixed", "other")
 #: (right, counted) per item
 Rightness = tuple[BoolArray, BoolArray]
 
@@ -87,6 +90,7 @@ class SpeechMusicDefinitions:
         "presence": "both probabilities are on the right side of 0.5; neither for noise and effects",
         "presence_of_speech_and_music": "presence, of items that hold one of the two",
         "neither": "presence, of items that hold neither",
+        "content_type": "the tables would call it speech, music, mixed or other as it is, by the shares of its seconds",
     }
 
     def __init__(self, config: ClipConfig | None = None) -> None:
@@ -121,6 +125,7 @@ class SpeechMusicDefinitions:
             "presence_of_speech_and_music": (presence, count >= 1),
             "neither": (presence, count == 0),
             "presence": (presence, known),
+            "content_type": (self.said_class(items) == self.true_class(items), known),
         }
 
     def right_as_known(self, items: Items) -> Rightness:
@@ -133,13 +138,26 @@ class SpeechMusicDefinitions:
         return np.where(known, _both_neither(np.nan_to_num(items.truth)), -1)
 
     def said_class(self, items: Items) -> IntArray:
-        """By which of the two probabilities reach 0.5."""
-        return _both_neither(items.values)
+        """By the rule of the tables; of one segment it is which of the two probabilities reach 0.5."""
+        said = _both_neither(items.values)
+        for item, mine in _segments_of(items):
+            if mine.size > 1:
+                heard, seconds = items.heard[mine], items.seconds[mine].astype(np.float64)
+                said[item] = _CONTENT_TYPES.index(judge(heard[:, 0], heard[:, 1], seconds).content_type)
+        return said
 
 
 def _both_neither(values: Float32Array) -> IntArray:
     speech, music = values[:, 0] >= 0.5, values[:, 1] >= 0.5
     return np.asarray(np.select([speech & music, speech, music], [2, 0, 1], 3), np.int64)
+
+
+def _segments_of(items: Items) -> Iterator[tuple[int, IntArray]]:
+    """Each item and the places of its segments."""
+    order = np.argsort(items.owner, kind="stable")
+    ends = np.searchsorted(items.owner[order], np.arange(len(items) + 1))
+    for item, (start, stop) in enumerate(pairwise(ends)):
+        yield item, order[start:stop]
 
 
 class VoiceGenderDefinitions:
@@ -202,11 +220,8 @@ class VoiceGenderDefinitions:
 
     def said_class(self, items: Items) -> IntArray:
         """By the rule of the tables, over the item's segments."""
-        order = np.argsort(items.owner, kind="stable")
-        ends = np.searchsorted(items.owner[order], np.arange(len(items) + 1))
         said = []
-        for start, stop in pairwise(ends):
-            mine = order[start:stop]
+        for _, mine in _segments_of(items):
             seconds = items.seconds[mine].astype(np.float64)
             verdict = judge_voice(items.heard[mine, 0], items.heard[mine, 1], seconds, self.decision)
             said.append(self.classes.index(verdict.voice_gender))

@@ -12,6 +12,7 @@ import pytest
 from catalog_tagger.models import build_model
 from catalog_tagger.models.bundle import load_bundle, save_bundle
 from catalog_tagger.models.calibration import Calibration
+from catalog_tagger.tagging.content import judge
 from catalog_tagger.training.config import ClipConfig
 from catalog_tagger.training.definitions import (
     SpeechMusicDefinitions,
@@ -98,6 +99,28 @@ def test_speech_and_music_are_right_by_both_definitions() -> None:
     assert shares["neither"][1].tolist() == [False, False, True, False, False]
     assert definitions.true_class(heard).tolist() == [0, 0, 3, 2, -1]
     assert definitions.said_class(heard).tolist() == [2, 3, 3, 2, 0]
+
+
+def test_a_clip_is_called_what_the_tables_call_it() -> None:
+    speech, music = [0.9, 0.1], [0.1, 0.95]
+    segments = [speech] * 3 + [music] + [speech] + [music] * 7 + [[0.55, 0.1]] + [[0.2, 0.1]] * 2
+    owner = [0] * 4 + [1] * 8 + [2] * 3
+    clips = Items(
+        heard=np.array(segments, np.float32),
+        owner=np.array(owner),
+        seconds=np.full(len(owner), 5.0, np.float32),
+        truth=np.array([[1, 1], [0, 1], [1, 0]], np.float32),
+        sources=("s",) * 3,
+        languages=("",) * 3,
+    )
+    definitions = SpeechMusicDefinitions()
+    heard = [judge(*clips.heard[clips.owner == at].T, np.full(owner.count(at), 5.0)).content_type for at in range(3)]
+    assert heard == ["mixed", "music", "speech"]
+    assert definitions.said_class(clips).tolist() == [2, 1, 0]
+    right, counted = definitions.shares(clips)["content_type"]
+    assert (right.tolist(), counted.tolist()) == ([True] * 3, [True] * 3)
+    assert definitions.shares(clips)["presence"][0].tolist() == [False, True, False]  # by the mean, as ever
+    assert details(definitions, clips)["confusion"]["counts"][2] == [0, 0, 1, 0]
 
 
 def test_truth_of_a_voice_is_its_gender_where_somebody_speaks() -> None:
