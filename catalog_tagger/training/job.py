@@ -1,9 +1,10 @@
 """A whole training, from a configuration to a bundle with its card.
 
-Order: the task prepares its data, the network is trained, the calibration is fitted on validation
-data, thresholds are chosen there, and the task measures: on validation data and, where the manifest
-has rows with the split `test` and the configuration asks for it, on those, once, after everything
-else is settled. The bundle is written last, in `<out>/bundle/`.
+Order: network and front end are tried on silence, the task prepares its data, the network is
+trained, the calibration is fitted on validation data, thresholds are chosen there, and the task
+measures: on validation data and, where the manifest has rows with the split `test` and the
+configuration asks for it, on those, once, after everything else is settled. The bundle is written
+last, in `<out>/bundle/`.
 
 With several processes (`ranks`) every one runs the same job on other batches, and the first alone
 validates, measures and writes.
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from catalog_tagger.audio import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from catalog_tagger.errors import UsageError
 from catalog_tagger.frontends import build_frontend
 from catalog_tagger.models import build_model
@@ -32,7 +34,7 @@ from catalog_tagger.training.loop import Report, Trainer
 from catalog_tagger.training.manifest import read_manifest
 from catalog_tagger.training.measure import decode, select
 from catalog_tagger.training.ranks import Ranks, alone
-from catalog_tagger.training.tasks import Progress, Setting, task_named
+from catalog_tagger.training.tasks import Progress, Setting, TrainsOnStretches, task_named
 
 
 @dataclass
@@ -75,6 +77,7 @@ class Job:
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.optimisation.threads)
         model = self._untrained()
+        self._require_fit(model)
         require_replaceable(self.out / "bundle")
         self._require_test_rows()
         if ranks.first_on_machine:
@@ -138,6 +141,25 @@ class Job:
             decision=decision,
         )
         return card
+
+    @torch.no_grad()
+    def _require_fit(self, model: nn.Module) -> None:
+        """Most networks take the features of some front ends alone; found out before hours of decoding."""
+        lengths = [SEGMENT_SAMPLES]
+        if isinstance(self.task, TrainsOnStretches):
+            lengths.append(self.task.example_samples)
+        architecture, frontend = self.architecture["name"], self.config.frontend["name"]
+        model.eval()
+        for samples in lengths:
+            length, tried = f"{samples / SAMPLE_RATE_HZ:g} s", f"frontend {frontend!r} cannot be used on"
+            try:
+                features = self.frontend(torch.zeros(1, samples))
+                shape = " x ".join(map(str, features.shape[1:]))
+                tried = f"architecture {architecture!r} cannot take the {shape} values of frontend {frontend!r} for"
+                model(features)
+            except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise UsageError(f"{tried} {length}: {reason}; choose others, or other parameters of theirs") from error
 
     def _require_test_rows(self) -> None:
         config = self.config

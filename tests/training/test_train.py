@@ -108,6 +108,46 @@ def test_says_when_nothing_is_held_out(collection: Path, tmp_path: Path) -> None
     assert load_bundle(tmp_path / "out" / "bundle").calibration.scale == (1.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "frontend", "words"),
+    [
+        (
+            {"name": "voice_cnn"},
+            {"name": "mel"},
+            r"'voice_cnn' cannot take the 501 x 64 values of frontend 'mel' for 5 s",
+        ),
+        (
+            {"name": "residual_cnn"},
+            {"name": "stft", "window_ms": [10, 20, 40]},
+            r"'residual_cnn' cannot take the 3 x 501 x 321 values of frontend 'stft' for 5 s",
+        ),
+        (
+            {"name": "vgg_tagger"},
+            {"name": "cqt", "hop_samples": 8000},
+            r"'vgg_tagger' cannot take the 11 x 144 values of frontend 'cqt' for 5 s: .*too small; choose others",
+        ),
+    ],
+)
+def test_a_network_that_does_not_fit_its_front_end_is_refused_before_decoding(
+    collection: Path, tmp_path: Path, architecture: dict[str, Any], frontend: dict[str, Any], words: str
+) -> None:
+    changed = {"architecture": architecture, "frontend": frontend}
+    job = _job(_config(collection, steps=1).model_copy(update=changed), tmp_path / "unfit")
+    with pytest.raises(UsageError, match=words):
+        job.run()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_network_of_one_length_is_refused_where_examples_are_shorter(collection: Path, tmp_path: Path) -> None:
+    changed = {"task": "voice_gender", "architecture": {"name": "paper_cnn"}, "report_on_test": False}
+    config = _config(collection, steps=1).model_copy(update=changed)
+    with pytest.raises(UsageError, match=r"'paper_cnn' cannot take the 108 x 144 values of frontend 'cqt' for 2.5 s"):
+        _job(config, tmp_path / "short").run()
+    whole = config.model_copy(update={"options": {"stretch_s": 5.0}})
+    with pytest.raises(UsageError, match="no training row of speech has a gender"):
+        _job(whole, tmp_path / "short").run()
+
+
 def test_an_interruption_leaves_the_last_weights(collection: Path, tmp_path: Path) -> None:
     def interrupt(line: dict[str, Any]) -> None:
         if line["step"] >= 20:

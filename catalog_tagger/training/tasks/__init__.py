@@ -46,7 +46,7 @@ import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -119,6 +119,15 @@ class Task(Protocol):
 
     def about(self) -> dict[str, Any]:
         """For the card: `purpose`, `definitions`, `training_sources`, `validation_sources`."""
+
+
+@runtime_checkable
+class TrainsOnStretches(Protocol):
+    """A task whose training examples are shorter than a segment; all others train on whole ones."""
+
+    @property
+    def example_samples(self) -> int:
+        """Samples of a training example, at 16 kHz; known before `prepare`."""
 
 
 class TaskClass(Protocol):

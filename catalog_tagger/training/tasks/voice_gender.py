@@ -87,6 +87,11 @@ class VoiceGender:
         self.config = setting.config
         self.options = VoiceGenderOptions.model_validate(setting.config.options)
 
+    @property
+    def example_samples(self) -> int:
+        """Of a stretch (`stretch_s`)."""
+        return round(self.options.stretch_s * SAMPLE_RATE_HZ)
+
     def prepare(self) -> str:
         """Decode, split by voice, make what is made; compose the examples of validation."""
         config, progress = self.config, self.setting.progress
@@ -139,7 +144,7 @@ class VoiceGender:
             seed=seed,
             batches=count,
             batch_size=self.config.optimisation.batch_size,
-            samples=round(self.options.stretch_s * SAMPLE_RATE_HZ),
+            samples=self.example_samples,
         )
 
     def validation(self) -> Iterable[Batch]:
