@@ -167,7 +167,7 @@ def save_bundle(
     ------
     UsageError
         The task is unknown, its labels are not among `labels`, a weight or a threshold is not a finite
-        number, or the folder holds something else than a bundle.
+        number, or the folder holds something else than a bundle or cannot be written.
     """
     folder = folder.resolve()  # `.` and `..` have no name to write beside
     require_replaceable(folder)
@@ -193,12 +193,32 @@ def save_bundle(
     text = (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    (unfinished / WEIGHTS_FILE).write_bytes(weights)
-    (unfinished / JSON_FILE).write_bytes(text)
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.replace(folder)
+    try:
+        unfinished.mkdir(parents=True)
+        (unfinished / WEIGHTS_FILE).write_bytes(weights)
+        (unfinished / JSON_FILE).write_bytes(text)
+        _put_in_place(unfinished, folder)
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise UsageError(
+            f"{folder}: the bundle cannot be written: {error.strerror}; name another folder, or make room"
+        ) from error
     return _fingerprint(weights, text)
+
+
+def _put_in_place(unfinished: Path, folder: Path) -> None:
+    """Rename; what was there is removed last, so that it stays where something fails."""
+    replaced = folder.with_name(folder.name + ".replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        folder.replace(replaced)
+    try:
+        unfinished.replace(folder)
+    except OSError:
+        if replaced.exists():
+            replaced.replace(folder)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def require_replaceable(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -53,6 +54,38 @@ def test_replaces_a_bundle_and_nothing_else(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "new").mkdir()
     first, second = _save(tmp_path / "new"), _save(tmp_path / "new", seed=1)
     assert load_bundle(tmp_path / "new").fingerprint == second != first
+
+
+def test_what_cannot_be_written_is_one_clear_error_and_the_old_bundle_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"file/x: the bundle cannot be written: Not a directory; name another folder"):
+        _save(tmp_path / "file" / "x")
+    first = _save(tmp_path / "old")
+    write = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.name == "bundle.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UsageError, match=r"old: the bundle cannot be written: No space left on device; .*make room"):
+        _save(tmp_path / "old", seed=1)
+    monkeypatch.undo()
+    rename = Path.replace
+
+    def stuck(path: Path, target: Path) -> Path:
+        if path.name == "old.unfinished":
+            raise OSError(errno.EACCES, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", stuck)
+    with pytest.raises(UsageError, match="old: the bundle cannot be written: Permission denied"):
+        _save(tmp_path / "old", seed=1)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "old"]
+    assert load_bundle(tmp_path / "old").fingerprint == first
 
 
 def test_round_trip(tmp_path: Path) -> None:
