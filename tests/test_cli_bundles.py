@@ -72,6 +72,7 @@ def test_a_card_says_what_the_bundle_is_and_where_it_breaks(measured: Path) -> N
     shown = _show(str(measured))
     assert "Whose [bold]voice it is." in shown
     assert "thresholds  abstain_below 0.75" in shown
+    assert "calibration none" in shown
     assert "90.0 % of 10" in shown
     assert "far/room (male, 5 clips): gender 20 %" in shown
     assert "female (97 % untreated) breaks at noise 0 dB; stands mp3" in shown

@@ -65,7 +65,7 @@ def _facts(bundle: Bundle) -> Table:
         ("labels", ", ".join(bundle.labels)),
         ("network", f"{_spec(bundle.architecture_spec)}; {parameters:,} weights"),
         ("front end", _spec(bundle.frontend_spec)),
-        ("calibration", str(bundle.calibration.to_json().get("kind", "none"))),
+        ("calibration", "none" if bundle.calibration.is_identity else bundle.calibration.kind),
     ]
     if bundle.decision:
         pairs.append(("thresholds", ", ".join(f"{name} {value:g}" for name, value in bundle.decision.items())))

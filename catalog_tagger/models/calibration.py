@@ -44,6 +44,11 @@ class Calibration:
         """The plain sigmoid."""
         return cls(scale=(1.0,) * n_labels, offset=(0.0,) * n_labels)
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether the probabilities are the network's own."""
+        return set(self.scale) <= {1.0} and set(self.offset) <= {0.0}
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Calibration:
         """Read what `to_json` wrote."""
