@@ -31,7 +31,13 @@ _PIPE_WIDTH: Final = 200  # nothing is cut where no terminal sets a width
     show_default=True,
     help="How many clips to treat, drawn evenly from the sources.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws the clips to treat, noises and rooms.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Draws the clips to treat, noises and rooms.",
+)
 @click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
@@ -69,7 +75,7 @@ def evaluate(
     from catalog_tagger.cli.output import show_json
     from catalog_tagger.cli.training_display import TrainingDisplay
     from catalog_tagger.models.bundle import load_bundle
-    from catalog_tagger.training.evaluation import evaluate_bundle, read_material
+    from catalog_tagger.training.evaluation import choose, doubts, evaluate_bundle, read_material, require_comparable
     from catalog_tagger.training.pages import write_page
     from catalog_tagger.training.pages.evaluation import evaluation_page
     from catalog_tagger.training.pages.stress import stress_page
@@ -79,6 +85,13 @@ def evaluate(
         raise click.UsageError("--against and --stress are two measurements; give one of them")
     loaded = load_bundle(bundle)
     rival = None if against is None else load_bundle(against)
+    require_comparable(loaded, rival)
+    split, clips = choose(manifest, split=split)
+    beside = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    beside.print(f"{len(clips):,} clips, split {split} of {manifest.name}")
+    for of in (loaded, rival):
+        for doubt in [] if of is None else doubts(of, clips):
+            beside.print(f"warning: {doubt}")
     with TrainingDisplay(Console(stderr=True)) as display:
         material = read_material(manifest, split=split, cache_dir=cache, progress=display.prepare)
         if stress:

@@ -314,8 +314,10 @@ def definitions_of(
     Raises
     ------
     UsageError
-        Nothing says what is right for its task.
+        It has no labels, or nothing says what is right for its task.
     """
+    if not bundle.labels:
+        raise UsageError(f"bundle {bundle.name} has an embedding and no labels: there is nothing to measure")
     card = (clips_of or bundle).card
     trained = card.get("training", {}).get("config", {})
     config = ClipConfig.model_validate(trained.get("clips", {}))

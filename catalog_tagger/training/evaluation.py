@@ -2,7 +2,7 @@
 
 The document is plain data: `format` (1), `bundle`, `fingerprint`, `task`, `labels`, `manifest` (its
 name), `split`, `clips`, `hours`, `unlabelled` (clips of which nothing is known, which count nowhere),
-`definitions` (words), `primary`, the figures of `figures.figures` under `figures`, those of
+`warnings` (sentences), `definitions` (words), `primary`, the figures of `figures.figures` under `figures`, those of
 `figures.details` per level under `details`, and, with a second bundle, `against`: its name and
 fingerprint, its own `figures`, and the tests of `comparison.compare` per level under `tests`. It holds
 no time and no path: the same bundle on the same clips gives the same bytes.
@@ -31,6 +31,7 @@ from catalog_tagger.training.measure import ALL, decode, scorer_of, select
 from catalog_tagger.training.prepare import Progress
 
 FORMAT: Final = 1
+_NAMED: Final = 3
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,48 @@ def read_material(manifest: Path, *, split: str | None, cache_dir: Path, progres
     UsageError
         The manifest is not usable, has no such rows, or names a clip that cannot be decoded.
     """
+    split, clips = choose(manifest, split=split)
+    return Material(manifest.name, split, clips, decode(clips, cache_dir, progress=progress))
+
+
+def choose(manifest: Path, *, split: str | None) -> tuple[str, Sequence[Clip]]:
+    """The split that is used and its rows; see `read_material`."""
     if split is None:
         splits = {clip.split for clip in read_manifest(manifest)}
         split = "test" if "test" in splits else ALL
-    clips = select(manifest, split=split)
-    return Material(manifest.name, split, clips, decode(clips, cache_dir, progress=progress))
+    return split, select(manifest, split=split)
+
+
+def doubts(bundle: Bundle, clips: Sequence[Clip]) -> list[str]:
+    """What speaks against taking the figures of these clips for those of clips never heard."""
+    others = [clip for clip in clips if clip.split != "test"]
+    if not others:
+        return []
+    trained = {row["source"] for row in bundle.card.get("training_sources") or ()}
+    seen = sorted({clip.source for clip in others} & trained)
+    found = [
+        f"{len(others):,} of the {len(clips):,} clips are not of the split 'test': where {bundle.name} was trained on "
+        "them, the figures say nothing of other recordings"
+    ]
+    if seen:
+        more = f" and {len(seen) - _NAMED} more" if len(seen) > _NAMED else ""
+        found.append(
+            f"{bundle.name} was trained on sources of these clips, by its card: {', '.join(seen[:_NAMED])}{more}"
+        )
+    return found
+
+
+def require_comparable(bundle: Bundle, against: Bundle | None = None) -> None:
+    """Refuse what cannot be measured before any audio is heard.
+
+    Raises
+    ------
+    UsageError
+        The bundle has no labels, or the two have no task or label in common.
+    """
+    definitions_of(bundle)
+    if against is not None:
+        _rivals(bundle, against)
 
 
 def evaluate_bundle(
@@ -96,6 +134,7 @@ def evaluate_bundle(
         "clips": len(material.clips),
         "hours": round(material.hours, 2),
         "unlabelled": unlabelled,
+        "warnings": [one for of in (bundle, against) if of for one in doubts(of, material.clips)],
         "definitions": {**ITEMS_IN_WORDS, **definitions.words},
         "primary": definitions.primary,
         "figures": figures(definitions, segments=levels["segments"], clips=levels["clips"]),

@@ -3,18 +3,20 @@
 A bundle's hashes do not cover its reports, which are made when it is finished; each names the
 fingerprint of the bundle it measured instead, and one that names another is passed over.
 `python -m catalog_tagger.training.reports MANIFEST [NAME ...]` makes them anew, of all shipped
-bundles where none is named: the evaluation and the stress page on the rows of the split `test`.
+bundles where none is named: the evaluation and the stress page on the rows of the split `test`,
+which the manifest must have.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from catalog_tagger.errors import UsageError
+from catalog_tagger.errors import CatalogTaggerError, UsageError
 from catalog_tagger.models.bundle import SHIPPED, load_bundle, shipped_bundles
 
 FOLDER: Final = "reports"
@@ -51,8 +53,15 @@ def read_reports(name_or_dir: str | Path, fingerprint: str) -> dict[str, tuple[P
 
 
 def make_reports(name_or_dir: str | Path, manifest: Path, cache_dir: Path) -> None:
-    """Measure a bundle on the rows of the split `test` and write both reports beside it."""
-    from catalog_tagger.training.evaluation import evaluate_bundle, read_material
+    """Measure a bundle on the rows of the split `test` and write both reports beside it.
+
+    Raises
+    ------
+    UsageError
+        The bundle or the manifest is not usable, or no row has that split.
+    """
+    from catalog_tagger.training.evaluation import evaluate_bundle, read_material, require_comparable
+    from catalog_tagger.training.manifest import read_manifest
     from catalog_tagger.training.pages import write_page
     from catalog_tagger.training.pages.evaluation import evaluation_page
     from catalog_tagger.training.pages.stress import stress_page
@@ -63,6 +72,12 @@ def make_reports(name_or_dir: str | Path, manifest: Path, cache_dir: Path) -> No
             print(f"{name_or_dir}: {title}, {done}", flush=True)
 
     bundle = load_bundle(name_or_dir)
+    require_comparable(bundle)
+    if not any(clip.split == "test" for clip in read_manifest(manifest)):
+        raise UsageError(
+            f"{manifest}: no row has the split 'test', and reports are made of these alone; mark the rows that the "
+            "bundle was not trained on in a column split, or use catalog-tagger evaluate"
+        )
     material = read_material(manifest, split="test", cache_dir=cache_dir, progress=quietly)
     document = evaluate_bundle(bundle, material, progress=quietly)
     write_page(folder_of(name_or_dir), "evaluation", document, evaluation_page(document))
@@ -71,14 +86,18 @@ def make_reports(name_or_dir: str | Path, manifest: Path, cache_dir: Path) -> No
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the reports of bundles anew."""
+    """Make the reports of bundles anew, on the rows of MANIFEST whose split is test."""
     parser = argparse.ArgumentParser(prog="python -m catalog_tagger.training.reports", description=main.__doc__)
-    parser.add_argument("manifest", type=Path)
+    parser.add_argument("manifest", type=Path, help="CSV as for training, with rows of the split test")
     parser.add_argument("bundles", nargs="*", help="names or folders; all that ship if none is given")
     parser.add_argument("--cache", type=Path, default=Path(".training-cache"), help="where decoded clips are kept")
     options = parser.parse_args(arguments)
-    for name in options.bundles or shipped_bundles():
-        make_reports(name, options.manifest, options.cache)
+    try:
+        for name in options.bundles or shipped_bundles():
+            make_reports(name, options.manifest, options.cache)
+    except CatalogTaggerError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ right is followed from the clean one onwards. It *breaks* at the first level at 
 interval of the clean share (Wilson, 95 %), or below `BOUND` where the clean share is not.
 
 The document is plain data: `format` (1), `bundle`, `fingerprint`, `task`, `manifest`, `split`, `seed`,
-`bound`, `words`, `kinds` (name -> `items`, `sources`, `clean`: SHARE), `treatments` and `skipped`
+`bound`, `warnings`, `words`, `kinds` (name -> `items`, `sources`, `clean`: SHARE), `treatments` and `skipped`
 (`name`, `why`). A treatment has `name`, `words`, `levels` (their names) and `lines`: per kind, `shares`
 (a SHARE per level) and `breaks` (the place among the levels, or null). A SHARE is [share, low, high].
 """
@@ -31,7 +31,7 @@ from catalog_tagger.training.bank import Recording
 from catalog_tagger.training.cache import LEVEL_HOP_SAMPLES, frame_levels_db
 from catalog_tagger.training.definitions import Definitions, definitions_of
 from catalog_tagger.training.evaluate import Scorer
-from catalog_tagger.training.evaluation import Material
+from catalog_tagger.training.evaluation import Material, doubts
 from catalog_tagger.training.items import Items
 from catalog_tagger.training.manifest import Clip
 from catalog_tagger.training.measure import scorer_of
@@ -110,6 +110,7 @@ def stress_bundle(bundle: Bundle, material: Material, *, clips: int, seed: int, 
         "split": material.split,
         "seed": seed,
         "bound": BOUND,
+        "warnings": doubts(bundle, material.clips),
         "words": _WORDS,
         "kinds": {
             kind: {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from catalog_tagger.errors import UsageError
 from catalog_tagger.models import build_model
 from catalog_tagger.models.bundle import load_bundle, save_bundle
 from catalog_tagger.models.calibration import Calibration
-from catalog_tagger.training import robustness
+from catalog_tagger.training import reports, robustness
 from catalog_tagger.training.definitions import definitions_of
 from catalog_tagger.training.measure import scorer_of
 from catalog_tagger.training.pages.evaluation import evaluation_page
@@ -39,7 +40,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def _untrained(folder: Path, task: str, labels: tuple[str, ...], *, seed: int = 0) -> str:
+def _untrained(
+    folder: Path, task: str, labels: tuple[str, ...], *, seed: int = 0, card: dict[str, Any] | None = None
+) -> str:
     architecture = {**ARCHITECTURE, "n_labels": len(labels)}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -52,7 +55,7 @@ def _untrained(folder: Path, task: str, labels: tuple[str, ...], *, seed: int = 
             frontend={"name": "cqt"},
             model=build_model(architecture),
             calibration=Calibration.identity(len(labels)),
-            card={},
+            card=card or {},
         )
     return str(folder)
 
@@ -189,6 +192,62 @@ def test_what_cannot_be_measured_is_said_in_one_line(
     assert not (tmp_path / "o").exists()
 
 
+def test_a_bundle_of_an_embedding_alone_is_refused_before_anything_is_heard(
+    collection: Path, bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlabelled = replace(load_bundle(bundle), name="embedder", labels=())
+    monkeypatch.setattr("catalog_tagger.models.bundle.load_bundle", lambda name: unlabelled)
+    cache = tmp_path / "cache"
+    for more in ([], ["--stress"]):
+        result = CliRunner().invoke(evaluate, ["x", str(collection), "--cache", str(cache), *more])
+        assert isinstance(result.exception, UsageError)
+        assert "bundle embedder has an embedding and no labels" in str(result.exception)
+    assert not cache.exists()
+
+
+def test_what_is_measured_and_what_speaks_against_it_is_said_first(
+    collection: Path, cache: Path, tmp_path: Path
+) -> None:
+    trained = _untrained(
+        tmp_path / "trained",
+        "speech_music",
+        ("speech", "music"),
+        card={"training_sources": [{"source": "speech-0"}, {"source": "elsewhere"}]},
+    )
+    common = ["--cache", str(cache), "--out", str(tmp_path / "o")]
+    beside = CliRunner().invoke(evaluate, [trained, str(collection), *common], catch_exceptions=False).stderr
+    assert beside.startswith("6 clips, split test of manifest.csv\n")
+    assert "warning" not in beside
+    result = CliRunner().invoke(evaluate, [trained, str(collection), "--split", "all", *common], catch_exceptions=False)
+    assert result.stderr.startswith("24 clips, split all of manifest.csv\nwarning: 18 of the 24 clips are not of")
+    assert "trained was trained on sources of these clips, by its card: speech-0\n" in result.stderr
+    document = json.loads((tmp_path / "o" / "evaluation.json").read_text())
+    assert len(document["warnings"]) == 2
+    assert "Warning: 18 of the 24 clips" in (tmp_path / "o" / "evaluation.html").read_text()
+
+
+def test_a_seed_below_zero_is_bad_usage(collection: Path, bundle: str) -> None:
+    result = CliRunner().invoke(evaluate, [bundle, str(collection), "--stress", "--seed", "-1"])
+    assert result.exit_code == 2
+    assert "-1 is not in the range x>=0" in result.output
+
+
+def test_reports_are_made_of_test_rows_and_say_so(
+    bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "mine.csv"
+    manifest.write_text("path,role\na.wav,speech\n")
+    for arguments, words in (
+        ([str(manifest), bundle], "mine.csv: no row has the split 'test', and reports are made of these alone"),
+        ([str(tmp_path / "nope.csv"), bundle], "nope.csv: cannot be read as a manifest"),
+        ([str(manifest), "no such bundle"], "no bundle 'no such bundle'"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            reports.main(arguments)
+        assert ended.value.code == 2
+        assert words in capsys.readouterr().err
+
+
 def test_clips_are_treated_and_the_page_says_where_it_breaks(
     collection: Path, bundle: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +321,7 @@ def test_names_in_pages_are_text() -> None:
             "manifest": "<i>.csv",
             "split": "all",
             "unlabelled": 0,
+            "warnings": ["<s>"],
             "definitions": {"top": "right & good"},
             "primary": "top",
             "figures": {
@@ -273,13 +333,15 @@ def test_names_in_pages_are_text() -> None:
             "details": {"segments": details, "clips": details},
         }
     )
-    assert not {"script", "b", "i", "u"} & _tags_of(page)
+    assert not {"script", "b", "i", "u", "s"} & _tags_of(page)
     assert "right &amp; good" in page
 
 
 def test_a_stress_page_of_no_treatments_is_a_page() -> None:
     kinds = {"speech": {"items": 2, "sources": 1, "clean": [1.0, 0.34, 1.0]}}
     head = {"bundle": "b", "task": "speech_music", "fingerprint": "0", "manifest": "m", "split": "test", "seed": 0}
-    page = stress_page({**head, "bound": 0.9, "words": {}, "kinds": kinds, "treatments": [], "skipped": []})
+    page = stress_page(
+        {**head, "bound": 0.9, "words": {}, "warnings": [], "kinds": kinds, "treatments": [], "skipped": []}
+    )
     assert "100.0" in page
     assert np.isfinite(len(_tags_of(page)))

@@ -42,6 +42,8 @@ def _parts(document: Mapping[str, Any]) -> Iterator[str]:
     names = [
         name for name in words if isinstance(figures["clips"].get(name), dict) and "wilson" in figures["clips"][name]
     ]
+    for warning in document["warnings"]:
+        yield html.paragraph(f"Warning: {warning}.")
     if document["unlabelled"]:
         yield html.paragraph(
             f"{document['unlabelled']:,} clips say nothing of its labels and count nowhere.", soft=True

@@ -21,6 +21,8 @@ def stress_page(document: Mapping[str, Any]) -> str:
 
 def _parts(document: Mapping[str, Any]) -> Iterator[str]:
     kinds = document["kinds"]
+    for warning in document["warnings"]:
+        yield html.paragraph(f"Warning: {warning}.")
     yield html.heading("Untreated")
     yield html.table(
         ["kind", "clips", "sources", "right, %", "95 % (items)"],
