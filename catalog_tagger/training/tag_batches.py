@@ -67,6 +67,8 @@ class TagBatches(Dataset[Batch]):
     turns
         Turns of each label before all have had theirs, and last those of segments without a label;
         one each where it is not given.
+    partners
+        The same of the second of two segments that are mixed; as often as each other where it is not given.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class TagBatches(Dataset[Batch]):
         variation: Variation,
         balanced: bool = True,
         turns: Sequence[int] | None = None,
+        partners: Sequence[int] | None = None,
     ) -> None:
         self.bank = bank
         self.seed, self.batches, self.batch_size = seed, batches, batch_size
@@ -87,15 +90,15 @@ class TagBatches(Dataset[Batch]):
         known = bank.truth.weight.sum(axis=1) > 0
         groups = [positive[:, label] for label in range(positive.shape[1])]
         groups.append(known & ~(bank.truth.target > 0).any(axis=1))
-        counts = [1] * len(groups) if turns is None else list(turns)
         if not balanced:
-            groups, counts = [known], [1]
-        self.turns = [
-            clips
-            for group, count in zip(groups, counts, strict=True)
-            if group.any()
-            for clips in [_by_clip(np.flatnonzero(group), bank.clip)] * count
-        ]
+            groups, turns, partners = [known], None, None
+        by_clip = [_by_clip(np.flatnonzero(group), bank.clip) for group in groups]
+
+        def repeated(counts: Sequence[int] | None) -> list[list[npt.NDArray[np.intp]]]:
+            counts = [1] * len(groups) if counts is None else counts
+            return [clips for clips, count in zip(by_clip, counts, strict=True) if clips for _ in range(count)]
+
+        self.turns, self.partners = repeated(turns), repeated(partners)
 
     def __len__(self) -> int:
         return self.batches
@@ -104,10 +107,10 @@ class TagBatches(Dataset[Batch]):
         rng = np.random.default_rng([self.seed, index])
         features, target, weight = [], [], []
         for place in range(index * self.batch_size, (index + 1) * self.batch_size):
-            one = self._draw(self._turn(place), rng)
+            one = self._draw(self.turns[self._turn(place)], rng)
             x, t, w = self._example(one, rng)
             if rng.random() < self.variation.mixed:
-                other = self._draw(int(rng.integers(len(self.turns))), rng)
+                other = self._draw(self.partners[int(rng.integers(len(self.partners)))], rng)
                 x2, t2, w2 = self._example(other, rng)
                 x = add_sounds(x, x2, float(rng.uniform(-1, 1)) * self.variation.ratio_db)
                 t, w = join_labels(t, w, t2, w2)
@@ -124,8 +127,8 @@ class TagBatches(Dataset[Batch]):
         lap, step = divmod(place, len(self.turns))
         return int(np.random.default_rng([self.seed, 2**32 + lap]).permutation(len(self.turns))[step])
 
-    def _draw(self, turn: int, rng: np.random.Generator) -> int:
-        segments = self.turns[turn][int(rng.integers(len(self.turns[turn])))]
+    def _draw(self, clips: list[npt.NDArray[np.intp]], rng: np.random.Generator) -> int:
+        segments = clips[int(rng.integers(len(clips)))]
         return int(segments[int(rng.integers(len(segments)))])
 
     def _example(self, segment: int, rng: np.random.Generator) -> tuple[Float32Array, Float32Array, Float32Array]:

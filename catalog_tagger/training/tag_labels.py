@@ -8,14 +8,16 @@ those that `names` gives it by shell patterns against its label, ``role/<role>``
 - of a clip that has none nothing is known, but for those that `absent` rules out for it.
 
 A collection of single instruments says which one plays, a songbook does not: what is left open
-teaches nothing, and is not counted in any figure.
+teaches nothing, and is not counted in any figure. Of that, `unlikely` names what is absent more
+often than not: it teaches absence, at a weight of `UNLIKELY`, and is not counted in figures either.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
@@ -23,6 +25,7 @@ from catalog_tagger.training.config import Strict
 from catalog_tagger.training.manifest import Clip, named_in
 
 UNKNOWN = float("nan")
+UNLIKELY: Final = 0.15
 
 
 class Rule(Strict):
@@ -44,6 +47,7 @@ class LabelRules(Strict):
     )
     unsaid: tuple[Rule, ...] = Field(default=(), description="labels that may be in clips that do not name them")
     absent: tuple[Rule, ...] = Field(default=(), description="labels that are not in clips that name none")
+    unlikely: tuple[Rule, ...] = Field(default=(), description="labels left open that are seldom in these clips")
 
     def held_by(self, clip: Clip) -> set[str]:
         """The labels of a clip."""
@@ -63,6 +67,14 @@ class LabelRules(Strict):
             else:
                 answer.append(0.0 if any(rule.covers(clip, label) for rule in self.absent) else UNKNOWN)
         return tuple(answer)
+
+    def weights(self, clip: Clip, labels: Sequence[str]) -> tuple[float, ...]:
+        """Per label how much the truth of the clip, or its likely absence, counts in training."""
+        said = [not math.isnan(truth) for truth in self.truth(clip, labels)]
+        return tuple(
+            1.0 if known else UNLIKELY if any(rule.covers(clip, label) for rule in self.unlikely) else 0.0
+            for label, known in zip(labels, said, strict=True)
+        )
 
 
 def rules_in(options: Mapping[str, Any]) -> LabelRules:

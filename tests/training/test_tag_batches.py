@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -166,6 +168,17 @@ def test_a_label_may_have_several_turns() -> None:
     drawn = torch.cat([batches[index].target for index in range(6)])
     assert drawn.sum(dim=0).tolist() == [8.0, 4.0]
     assert int((drawn.sum(dim=1) == 0).sum()) == 12
+
+
+def test_partners_are_drawn_by_turns_of_their_own() -> None:
+    bank = bank_of([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    mixed = replace(STILL, mixed=1.0)
+    batch = TagBatches(
+        bank, seed=3, batches=1, batch_size=300, variation=mixed, turns=(9, 1, 1, 1), partners=(1, 1, 9, 1)
+    )
+    both = TagBatches(bank, seed=3, batches=1, batch_size=300, variation=mixed, turns=(9, 1, 1, 1))
+    first_and_third = [float((one[0].target[:, 0] * one[0].target[:, 2]).sum()) for one in (batch, both)]
+    assert first_and_third[0] > 150 > first_and_third[1]
 
 
 def test_a_batch_depends_on_the_seed_and_its_number_alone() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from catalog_tagger.training.manifest import Clip, named_in, read_manifest
-from catalog_tagger.training.tag_labels import LabelRules, rules_in
+from catalog_tagger.training.tag_labels import UNLIKELY, LabelRules, Rule, rules_in
 
 LABELS = ("speech", "music", "rain", "oboe")
 
@@ -53,6 +53,15 @@ RULES = LabelRules.model_validate(
 def test_truth_follows_from_names_and_rules(one: Clip, expected: tuple[float | None, ...]) -> None:
     found = tuple(None if math.isnan(value) else value for value in RULES.truth(one, LABELS))
     assert found == expected
+
+
+def test_what_is_unlikely_teaches_a_little_and_is_still_not_known() -> None:
+    rules = RULES.model_copy(update={"unlikely": (Rule(clips=("role/music",), labels=("oboe", "rain")),)})
+    song, oboe = clip("a song", role="music"), clip("oboe", role="music")
+    assert rules.weights(song, LABELS) == (1.0, 1.0, 1.0, UNLIKELY)
+    assert math.isnan(rules.truth(song, LABELS)[3])
+    assert rules.weights(oboe, LABELS) == (1.0, 1.0, 1.0, 1.0)
+    assert RULES.weights(song, LABELS) == (1.0, 1.0, 1.0, 0.0)
 
 
 def test_rules_are_found_again_among_the_options_of_a_card() -> None:

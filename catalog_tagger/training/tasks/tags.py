@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
@@ -49,6 +49,9 @@ class TagOptions(LabelRules):
     turns: dict[str, int] = Field(
         default_factory=dict, description="label: its turns for one of the others; '' stands for clips without labels"
     )
+    partners: dict[str, int] = Field(
+        default_factory=dict, description="as turns, of the second of two segments that are mixed"
+    )
     takes: int = Field(default=2, ge=1, description="versions of each segment that are kept, see tag_bank")
     retakes: Retake = Field(default=Retake(), description="what makes those versions differ")
     balanced: bool = Field(default=True, description="every label gives equally many examples")
@@ -64,10 +67,12 @@ class TagOptions(LabelRules):
     def _several(self) -> TagOptions:
         if self.labels and (len(set(self.labels)) < len(self.labels) or "" in self.labels):
             raise ValueError("labels must be different names")
-        if any(turns < 1 for turns in self.turns.values()):
-            raise ValueError("turns must be at least 1")
+        if any(turns < 1 for turns in (*self.turns.values(), *self.partners.values())):
+            raise ValueError("turns and partners must be at least 1")
         if self.exclusive and (self.unsaid or self.absent):
             raise ValueError("unsaid and absent leave labels open, which exclusive does not know; leave them out")
+        if self.exclusive and self.unlikely:
+            raise ValueError("unlikely is of labels that are left open, which exclusive does not know; leave it out")
         return self
 
     @property
@@ -104,12 +109,13 @@ class Tags:
                 f"{self.config.manifest}: training rows name {len(self.labels)} label(s); add a column label, "
                 "or labels with ';' between"
             )
-        unknown = sorted(set(self.options.turns) - {*self.labels, ""})
-        if unknown:
-            raise UsageError(
-                f"options.turns names {', '.join(map(repr, unknown))}; the labels are {', '.join(self.labels)}, "
-                "and '' for clips without any"
-            )
+        for key, turns in (("turns", self.options.turns), ("partners", self.options.partners)):
+            unknown = sorted(set(turns) - {*self.labels, ""})
+            if unknown:
+                raise UsageError(
+                    f"options.{key} names {', '.join(map(repr, unknown))}; the labels are {', '.join(self.labels)}, "
+                    "and '' for clips without any"
+                )
 
     def _require_gram(self) -> None:
         """What moves and mixes features knows what a bin and a unit of a CQT-gram are, and of no other."""
@@ -142,7 +148,7 @@ class Tags:
         self._train = self._bank("training", split.train, cache, takes=self.options.takes)
         if not (self._train.truth.target * self._train.truth.weight).any():
             raise UsageError(f"{config.manifest}: nothing is heard in the clips to train on: all are silent")
-        self._held_out = self._bank("validation", split.validation, cache, takes=1)
+        self._held_out = self._bank("validation", split.validation, cache, takes=2)
         return (
             f"training on {len(split.train)} clips ({len(self._train)} segments), "
             f"validating on {len(split.validation)} ({len(self._held_out)})"
@@ -157,11 +163,16 @@ class Tags:
             batch_size=self.config.optimisation.batch_size,
             variation=self.options.variation,
             balanced=self.options.balanced,
-            turns=[self.options.turns.get(label, 1) for label in (*self.labels, "")],
+            turns=self._counts(self.options.turns),
+            partners=self._counts(self.options.partners),
         )
 
     def validation(self) -> Iterable[Batch]:
-        """Segments of the held-out clips as they are, balanced over sources."""
+        """Segments of the held-out clips as they are, balanced over sources; then as many varied and mixed.
+
+        The second half is what a catalogue has and collections of clean sounds lack: without it
+        calibration makes a network surer than it is of a voice in the rain.
+        """
         bank = self._held_out
         sources = np.array([clip.source for clip in self._clips.validation], str)[bank.clip]
         names, place, counts = np.unique(sources, return_inverse=True, return_counts=True)
@@ -174,6 +185,15 @@ class Tags:
                 torch.from_numpy(bank.truth.target[part]),
                 torch.from_numpy(weight[part]),
             )
+        mixed = TagBatches(
+            bank,
+            seed=self.config.seed,
+            batches=len(bank) // _SEGMENTS,
+            batch_size=_SEGMENTS,
+            variation=self.options.variation,
+            balanced=False,
+        )
+        yield from (mixed[index] for index in range(len(mixed)))
 
     def decision(self, score: Score) -> dict[str, float]:
         """None: the tables use the probabilities themselves."""
@@ -207,6 +227,9 @@ class Tags:
             "training_sources": sources(self._clips.train),
             "validation_sources": sources(self._clips.validation),
         }
+
+    def _counts(self, turns: Mapping[str, int]) -> list[int]:
+        return [turns.get(label, 1) for label in (*self.labels, "")]
 
     def _truth_of(self, clip: Clip) -> tuple[float, ...]:
         return self.options.truth(clip, self.labels)
@@ -245,9 +268,11 @@ class Tags:
 
     def _bank(self, title: str, clips: Sequence[Clip], cache: PcmCache, *, takes: int) -> TagBank:
         truth = np.array([self._truth_of(clip) for clip in clips], np.float32).reshape(-1, len(self.labels))
+        weight = np.array([self.options.weights(clip, self.labels) for clip in clips], np.float32)
+        weight = weight.reshape(-1, len(self.labels))
         bank = build_bank(
             [recording_of(clip, cache, self._place(clip), group=clip.key) for clip in clips],
-            Truth(target=np.nan_to_num(truth), weight=(~np.isnan(truth)).astype(np.float32)),
+            Truth(target=np.nan_to_num(truth), weight=weight),
             self.setting.frontend,
             takes=takes,
             seed=self.config.seed,
