@@ -30,7 +30,7 @@ from catalog_tagger.training.folders import INDEX, mapped, read_index, written_w
 
 Float32Array = npt.NDArray[np.float32]
 #: Raised whenever the same input would give other sound.
-VERSION: Final = 3
+VERSION: Final = 4
 _TRIES: Final = 20
 
 
