@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from catalog_tagger.training.experiments.features import EpochBatches, Standard,
 from catalog_tagger.training.experiments.network import LayeredCNN
 from catalog_tagger.training.experiments.pictures import describe_filters, draw_filters
 from catalog_tagger.training.experiments.runner import Outcome, Runner, make_network
-from catalog_tagger.training.experiments.samples import Sample, Sets, speech_music_sets, voice_sets
+from catalog_tagger.training.experiments.samples import Sample, Sets, speech_music_sets, usable_clips, voice_sets
 from catalog_tagger.training.experiments.session import choose_experiments
 from catalog_tagger.training.experiments.settings import CQT, EXPERIMENTS, Experiment, Row, Setting
 from catalog_tagger.training.experiments.tables import compare, markdown
@@ -106,6 +107,26 @@ def test_voices_are_disjoint_by_speaker_or_shared_as_in_the_paper(manifest: Path
 
 def _parts(sets: Sets) -> tuple[tuple[Sample, ...], ...]:
     return sets.train, sets.validation, sets.test
+
+
+def test_rows_of_other_splits_are_validated_on_or_left_out(manifest: Path, tmp_path: Path) -> None:
+    rows = list(read_manifest(manifest))
+    mine = [place for place, clip in enumerate(rows) if clip.split == "train"]
+    for place, split in zip(mine[:6], ["validation"] * 4 + ["holdout"] * 2, strict=True):
+        rows[place] = replace(rows[place], split=split)
+    rows[mine[-2]] = replace(rows[mine[-2]], speaker=rows[mine[0]].speaker, source=rows[mine[0]].source, gender="f")
+    clips = usable_clips(rows)
+    assert len(clips) == len(rows) - 2
+    cache = open_cache(clips, tmp_path, degraded=False)
+    for name, sets in {**speech_music_sets(clips, cache), **voice_sets(clips, cache)}.items():
+        splits = [{clips[one.clip].split for one in part} for part in _parts(sets)]
+        if name == "voices_shared":
+            assert splits == [{"train"}] * 3
+            continue
+        assert (splits[0], splits[2]) == ({"train"}, {"test"})
+        assert "validation" in splits[1]
+        if name == "voices_disjoint":
+            assert all(clips[one.clip].speaker != rows[mine[0]].speaker for one in sets.train)
 
 
 def test_one_collection_alone_cannot_be_split(manifest: Path, tmp_path: Path) -> None:

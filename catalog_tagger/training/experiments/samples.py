@@ -4,12 +4,14 @@ As in the paper (section 4.2.3): two classes, equally many samples of each, 5 s 
 set has one sample, drawn at random, of every clip that is long enough; the *large* set has all that
 do not overlap. A stretch counts where at least a fifth of it sounds, by the level of its 10 ms.
 
-Validation holds whole collections out, test is the manifest's split `test`, with at most
-`TEST_PER_CLIP` samples of one clip. Clips of a collection are never on both sides.
+Validation holds whole collections out, and has the rows of the split `validation`; test is the split
+`test`, with at most `TEST_PER_CLIP` samples of one clip. Rows of any other split are left out. Clips
+of a collection are never on both sides, but where the manifest itself parts them.
 
 Voices (section 4.2.2) are patches of 150 ms with 40 ms around them, so that no window reaches over
-their ends, from clips whose gender is known. *Disjoint* holds speakers out; *shared* divides the
-patches 70/20/10 whoever speaks, as the paper did.
+their ends, from clips whose gender is known. *Disjoint* holds speakers out, those of the split
+`validation` among them; *shared* divides the patches of the split `train` 70/20/10 whoever speaks, as
+the paper did.
 """
 
 from __future__ import annotations
@@ -79,6 +81,11 @@ class Sets:
                 )
 
 
+def usable_clips(clips: Iterable[Clip]) -> tuple[Clip, ...]:
+    """Those of speech and of music which a training or the test may hear."""
+    return tuple(clip for clip in clips if clip.role in CLASSES and (clip.trains or clip.split == "test"))
+
+
 def speech_music_sets(
     clips: Sequence[Clip], cache: PcmCache, *, seed: int = 0, limit: int | None = None
 ) -> dict[str, Sets]:
@@ -105,7 +112,7 @@ def speech_music_sets(
         starts = _sounding_starts(cache, place, length=SAMPLE_LENGTH, step=SAMPLE_LENGTH)
         if not starts:
             continue
-        side = "test" if clip.split == "test" else "validation" if (clip.role, clip.source) in held else "train"
+        side = "validation" if clip.split == "train" and (clip.role, clip.source) in held else clip.split
         found = [Sample(place, start, SAMPLE_LENGTH, CLASSES.index(clip.role), clip.source) for start in starts]
         all_of[side] += found
         one_each[side].append(found[_draw(clip, seed) % len(found)])
@@ -139,9 +146,10 @@ def voice_sets(clips: Sequence[Clip], cache: PcmCache, *, seed: int = 0, limit: 
         wanted = np.linspace(0, len(starts) - 1, min(PATCHES_PER_CLIP, len(starts))).round().astype(int)
         label = VOICES.index(clip.gender)
         found = [Sample(place, starts[number], PATCH_LENGTH, label, clip.source) for number in wanted]
-        side = "test" if clip.split == "test" else "validation" if (clip.source, clip.speaker) in held else "train"
+        side = "validation" if clip.split == "train" and (clip.source, clip.speaker) in held else clip.split
         sides[side] += found
-    together = _shuffled([*sides["train"], *sides["validation"]], seed=seed)
+    known = [one for one in (*sides["train"], *sides["validation"]) if clips[one.clip].split == "train"]
+    together = _shuffled(known, seed=seed)
     first, second = round(0.7 * len(together)), round(0.9 * len(together))
     shared = (together[:first], together[first:second], together[second:])
     disjoint = (sides["train"], sides["validation"], sides["test"])
@@ -171,8 +179,8 @@ def _held_out(clips: Sequence[Clip]) -> set[tuple[str, str]]:
 
 
 def _held_out_speakers(clips: Sequence[Clip], *, seed: int) -> set[tuple[str, str]]:
-    """Speakers for validation: a share of those of each gender, in an order of chance."""
-    held: set[tuple[str, str]] = set()
+    """Speakers for validation: those of its rows, and a share of those of each gender, in an order of chance."""
+    held = {(clip.source, clip.speaker) for clip in clips if clip.split == "validation"}
     for gender in VOICES:
         speakers = {(clip.source, clip.speaker) for clip in clips if clip.gender == gender and clip.split == "train"}
         ordered = sorted(speakers, key=lambda one: _hash("\t".join((str(seed), *one))))

@@ -19,7 +19,7 @@ from catalog_tagger.errors import UsageError
 from catalog_tagger.training.cache import open_cache
 from catalog_tagger.training.experiments.pictures import describe_filters, draw_filters, filters_table, read_filters
 from catalog_tagger.training.experiments.runner import Outcome, Runner
-from catalog_tagger.training.experiments.samples import CLASSES, speech_music_sets, voice_sets
+from catalog_tagger.training.experiments.samples import speech_music_sets, usable_clips, voice_sets
 from catalog_tagger.training.experiments.settings import EXPERIMENTS, Experiment, Setting, smoke
 from catalog_tagger.training.experiments.tables import compare, write_tables
 from catalog_tagger.training.manifest import read_manifest
@@ -58,7 +58,7 @@ def run(
     """
     chosen = choose_experiments(only)
     torch.set_num_threads(threads)
-    clips = tuple(clip for clip in read_manifest(manifest) if clip.role in CLASSES)
+    clips = usable_clips(read_manifest(manifest))
     say(f"{len(clips)} clips of speech and music; decoding what is not in {cache_dir}")
     cache = open_cache(clips, cache_dir, degraded=False)
     told = "\n".join(f"{clip.key} {size}" for clip, size in zip(clips, cache.offsets, strict=False))
