@@ -31,7 +31,7 @@ from catalog_tagger.models.bundle import canonical_json, load_bundle, require_re
 from catalog_tagger.training.card import make_card
 from catalog_tagger.training.config import TrainingConfig
 from catalog_tagger.training.loop import Report, Trainer
-from catalog_tagger.training.manifest import read_manifest
+from catalog_tagger.training.manifest import leaked_test_rows, read_manifest
 from catalog_tagger.training.measure import decode, select
 from catalog_tagger.training.ranks import Ranks, alone
 from catalog_tagger.training.tasks import Progress, Setting, TrainsOnStretches, task_named
@@ -81,6 +81,7 @@ class Job:
         require_replaceable(self.out / "bundle")
         self._require_test_rows()
         if ranks.first_on_machine:
+            self._say_which_test_rows_train()
             self._decode_test_rows()
             self.say(self.task.prepare())
         ranks.wait()
@@ -167,6 +168,16 @@ class Job:
             raise UsageError(
                 f"{config.manifest}: no row has the split 'test', which 'report_on_test' would measure; "
                 "add such rows, or set report_on_test to false"
+            )
+
+    def _say_which_test_rows_train(self) -> None:
+        clips = read_manifest(self.config.manifest)
+        found = leaked_test_rows(clips)
+        if found:
+            self.say(
+                f"{len(found)} of {sum(clip.split == 'test' for clip in clips)} rows of the split 'test' share a "
+                f"recording or a voice with rows that train, {found[0].path} for one: figures of that split will "
+                "flatter; give what belongs together one split"
             )
 
     def _decode_test_rows(self) -> None:

@@ -17,8 +17,8 @@ Clips that share a recording or a voice share a *group*, and a group is on one s
 whole: in one source, two clips are of one group when the stem of their `original_path` is the same
 (both sides of a call, telephone and wide-band copies, two excerpts of one track; a stem found in more
 than `MAX_COPIES` folders, like `0001/audio.wav`, names nothing without its folder), or when their
-speaker is the same and the source tells at least `MIN_SPEAKERS` speakers apart (below that the
-name is the collection's, not a voice's).
+speaker is the same, unless the whole source has no other name (which is the collection's then, not
+a voice's).
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from catalog_tagger.errors import UsageError
 ROLES: Final = ("speech", "music", "noise", "tag")
 _SPLITS: Final = {"": "train", "training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
 GENDERS: Final = {"f": "f", "female": "f", "m": "m", "male": "m"}
-MIN_SPEAKERS: Final = 4
 MAX_COPIES: Final = 8
 
 
@@ -161,7 +160,8 @@ def groups(clips: Sequence[Clip]) -> list[str]:
     """The group of each clip, as a name that does not depend on the order of the rows."""
     speakers: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
-        speakers[clip.source].add(clip.speaker)
+        if clip.speaker:
+            speakers[clip.source].add(clip.speaker)
     parent: dict[str, str] = {}
 
     def root(node: str) -> str:
@@ -185,10 +185,17 @@ def groups(clips: Sequence[Clip]) -> list[str]:
         told = place.stem if len(folders[clip.source, place.stem]) <= MAX_COPIES else str(place.with_suffix(""))
         node = f"{clip.source}\tstem\t{told}"
         root(node)
-        if clip.speaker and len(speakers[clip.source]) >= MIN_SPEAKERS:
+        if clip.speaker and len(speakers[clip.source]) > 1:
             join(node, f"{clip.source}\tspeaker\t{clip.speaker}")
         nodes.append(node)
     return [root(node) for node in nodes]
+
+
+def leaked_test_rows(clips: Sequence[Clip]) -> list[Clip]:
+    """Rows of the split `test` that share a recording or a voice with rows that a training may see."""
+    names = groups(clips)
+    train = {name for clip, name in zip(clips, names, strict=True) if clip.trains}
+    return [clip for clip, name in zip(clips, names, strict=True) if clip.split == "test" and name in train]
 
 
 def split_clips(

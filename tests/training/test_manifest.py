@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from toy_collection import write_collection
 
 from catalog_tagger.errors import UsageError
-from catalog_tagger.training.manifest import MAX_COPIES, Clip, groups, read_manifest, split_clips
+from catalog_tagger.training.manifest import (
+    MAX_COPIES,
+    Clip,
+    groups,
+    leaked_test_rows,
+    read_manifest,
+    split_clips,
+)
 from catalog_tagger.training.measure import select
 
 
@@ -53,10 +60,12 @@ def test_no_stem_and_no_voice_is_on_both_sides(
     name = dict(zip((clip.path for clip in train), groups(train), strict=True))
     assert len(split.train) + len(split.validation) == len(train)
     assert not {name[one.path] for one in split.train} & {name[one.path] for one in split.validation}
+    several = {source for source in "ab" if len({one.speaker for one in train if one.source == source}) > 1}
     for one in split.train:
         assert one.split == "train"
         for other in split.validation:
             if one.source == other.source:
+                assert one.speaker != other.speaker or one.source not in several
                 assert Path(one.original_path).stem != Path(other.original_path).stem
     assert not any(one.source == "a" and Path(one.original_path).stem == "t0" for one in split.train)
 
@@ -70,8 +79,20 @@ def test_groups_do_not_depend_on_the_order_of_rows(order: list[int]) -> None:
 
 
 def test_a_collection_name_is_not_a_voice() -> None:
-    clips = [_clip(number, "a", f"t{number}", "the collection") for number in range(5)]
+    clips = [_clip(number, "a", f"t{number}", "the collection" if number else "") for number in range(5)]
     assert len(set(groups(clips))) == 5
+
+
+def test_two_names_in_a_source_are_two_voices() -> None:
+    clips = [_clip(number, "a", f"t{number}", f"p{number % 2}") for number in range(6)]
+    assert len(set(groups(clips))) == 2
+
+
+def test_test_rows_that_are_trained_on_are_found() -> None:
+    train = [_clip(number, "a", f"t{number}", f"p{number}", ("train", "validation")[number]) for number in range(2)]
+    same_voice, same_stem = _clip(2, "a", "t2", "p1", "test"), _clip(3, "a", "t0", "", "test")
+    others = [_clip(4, "b", "t0", "p0", "test"), _clip(5, "a", "t5", "p5", "test"), _clip(6, "a", "t0", "", "kept")]
+    assert leaked_test_rows([*others, same_stem, *train, same_voice]) == [same_stem, same_voice]
 
 
 def test_reads_what_it_needs(tmp_path: Path) -> None:

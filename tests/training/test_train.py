@@ -148,6 +148,19 @@ def test_a_network_of_one_length_is_refused_where_examples_are_shorter(collectio
         _job(whole, tmp_path / "short").run()
 
 
+def test_says_when_test_rows_are_trained_on(collection: Path, tmp_path: Path) -> None:
+    manifest = collection.with_name("leaking.csv")
+    manifest.write_text(collection.read_text().replace("speech/3.wav,6.0,speech3", "speech/3.wav,6.0,speech1"))
+    said: dict[Path, list[str]] = {manifest: [], collection: []}
+    for path, told in said.items():
+        job = _job(_config(path, steps=1, batch_size=2), tmp_path / "leaking")
+        job.say = told.append
+        job.run()
+    flattering = "1 of 6 rows of the split 'test' share a recording or a voice with rows that train, "
+    assert [one for one in said[manifest] if one.startswith(flattering) and "speech/3.wav" in one]
+    assert not any("flatter" in one for one in said[collection])
+
+
 def test_an_interruption_leaves_the_last_weights(collection: Path, tmp_path: Path) -> None:
     def interrupt(line: dict[str, Any]) -> None:
         if line["step"] >= 20:
