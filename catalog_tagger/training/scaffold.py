@@ -10,9 +10,10 @@ label are trained on, or held out, together. About one unit in seven (such a fol
 lies in none) of each label gets the split `test`, at least one of a label that has three.
 
 What the labels are decides the task: `speech` and `music` (and `noise` for neither) give
-`speech_music`, `female` and `male` give `voice_gender`, all others `tags`; a folder ``dog;rain``
-holds both. Two files are written, and none is replaced: the configuration, and beside it the
-manifest, of the same name with ``.csv``.
+`speech_music`; `female` and `male` give `voice_gender`, beside which `music`, `singing` and `noise`
+hold what is nobody's voice; all others give `tags`, and a folder ``dog;rain`` holds both. Two files
+are written, and none is replaced: the configuration, and beside it the manifest, of the same name
+with ``.csv``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _TEST_SHARE: Final = 1 / 7
 _COLUMNS: Final = ("path", "label", "role", "gender", "source", "original_path", "speaker_or_artist", "split")
 _GENDERS: Final = {"female": "f", "male": "m"}
 _SPEECH_MUSIC: Final = {"speech", "music", "noise"}
+#: The roles of what is heard without a speaker; singing is music by the label that `clips.singing` names.
+_VOICELESS: Final = {"music": "music", "singing": "music", "noise": "noise"}
 
 _NETWORKS: Final = {
     "speech_music": "  name: residual_cnn",
@@ -46,7 +49,7 @@ task: {task}
 manifest: {manifest}
 architecture:
 {network}
-validation:
+{clips}validation:
   fraction: 0.15         # of the recordings and voices, whole ones; never used for training
 optimisation:
   steps: 3000            # batches; the learning rate falls to zero over them
@@ -99,6 +102,7 @@ def scaffold(folder: Path, config: Path) -> Scaffold:
     files = _files(folder)
     labels = sorted({one.label for one in files})
     task = _task(set(labels))
+    sung = task == "voice_gender" and "singing" in labels
     tested = _tested(files)
     rows = [_row(one, folder, manifest, task=task, test=one.unit in tested) for one in files]
     table = io.StringIO(newline="")
@@ -112,6 +116,7 @@ def scaffold(folder: Path, config: Path) -> Scaffold:
         task=task,
         manifest=_quoted(manifest),
         network=_NETWORKS[task],
+        clips="clips:\n  singing: [singing]   # the label of music that is sung\n" if sung else "",
         tested="true" if tested else "false",
     )
     try:
@@ -153,7 +158,7 @@ def _is_audio(path: Path) -> bool:
 def _task(labels: set[str]) -> str:
     if {"speech", "music"} <= labels <= _SPEECH_MUSIC:
         return "speech_music"
-    return "voice_gender" if labels == set(_GENDERS) else "tags"
+    return "voice_gender" if _GENDERS.keys() <= labels <= _GENDERS.keys() | _VOICELESS.keys() else "tags"
 
 
 def _tested(files: list[_File]) -> set[str]:
@@ -181,13 +186,14 @@ def _all_of_one(unit: str, tested: set[str], units: Mapping[str, set[str]]) -> b
 def _row(one: _File, folder: Path, manifest: Path, *, task: str, test: bool) -> dict[str, str]:
     inside = one.path.relative_to(folder)
     alone = one.unit == str(inside.with_suffix(""))
-    voices = task == "voice_gender"
+    gender = _GENDERS.get(one.label, "") if task == "voice_gender" else ""
+    roles = {"speech_music": one.label, "voice_gender": _VOICELESS.get(one.label, "speech"), "tags": "tag"}
     place, near = one.path.absolute(), manifest.parent.absolute()
     return {
         "path": (place.relative_to(near) if place.is_relative_to(near) else place).as_posix(),
-        "label": "" if voices else one.label,
-        "role": one.label if task == "speech_music" else "speech" if voices else "tag",
-        "gender": _GENDERS[one.label] if voices else "",
+        "label": "" if gender else one.label,
+        "role": roles[task],
+        "gender": gender,
         "source": folder.resolve().name,
         # What splits keep together has one name; two labels may well have a 1.wav each.
         "original_path": "_".join(inside.parts) if alone else f"{one.unit}/",

@@ -13,6 +13,7 @@ from catalog_tagger.cli.training_display import show_scaffold
 from catalog_tagger.errors import UsageError
 from catalog_tagger.training.config import read_config
 from catalog_tagger.training.manifest import read_manifest, split_clips
+from catalog_tagger.training.prepare import kind_of
 from catalog_tagger.training.scaffold import scaffold
 
 NAMES = st.lists(
@@ -71,6 +72,10 @@ def test_what_lies_in_one_folder_is_on_one_side(
         (("speech", "music"), "speech_music", {"speech", "music"}),
         (("speech", "music", "noise"), "speech_music", {"speech", "music", "noise"}),
         (("female", "male"), "voice_gender", {"speech"}),
+        (("female", "male", "noise"), "voice_gender", {"speech", "noise"}),
+        (("female", "male", "music", "singing"), "voice_gender", {"speech", "music"}),
+        (("female", "male", "dog"), "tags", {"tag"}),
+        (("female", "noise"), "tags", {"tag"}),
         (("speech", "flute"), "tags", {"tag"}),
         (("dog",), "tags", {"tag"}),
     ],
@@ -84,7 +89,11 @@ def test_labels_decide_the_task(tmp_path: Path, labels: tuple[str, ...], task: s
     assert (config.task, config.name, config.manifest) == (task, "my_labels", made.manifest)
     clips = read_manifest(made.manifest)
     assert {clip.role for clip in clips} == roles
-    assert {clip.gender for clip in clips} == ({"f", "m"} if task == "voice_gender" else {""})
+    spoken = "f" * 4 + "m" * 4 if task == "voice_gender" else ""
+    assert "".join(clip.gender for clip in clips) == spoken
+    if task == "voice_gender":
+        kinds = {"female": "speech", "male": "speech"}
+        assert {kind_of(clip, config.clips) for clip in clips} == {kinds.get(label, label) for label in labels}
 
 
 @pytest.mark.parametrize(("each", "tested"), [(2, False), (3, True)])
