@@ -154,17 +154,26 @@ def _labels(level: str, labels: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _breaks(document: Mapping[str, Any]) -> Iterator[Text]:
-    """Per kind of clip, under which treatments it breaks and which it stands."""
+    """Per kind of clip, under which treatments it breaks and which it stands; nothing of what is not right anyway."""
     for kind, known in document["kinds"].items():
         broken, holds = [], []
         for one in document["treatments"]:
             line = one["lines"].get(kind)
-            if line is None:
-                continue
-            at = line["breaks"]
-            holds.append(one["name"]) if at is None else broken.append(f"{one['name']} {one['levels'][at]}")
-        told = f"{kind} ({100 * known['clean'][0]:.0f} % untreated) breaks at {', '.join(broken) or 'nothing'}"
+            if line is not None and line["breaks"] is not None:
+                broken.append(f"{one['name']} {one['levels'][line['breaks']]}")
+            elif line is not None and line["verdict"] == "holds":
+                holds.append(one["name"])
+        named = f"{kind} ({100 * known['clean'][0]:.0f} % of {known['items']} untreated)"
+        if known["items"] < document["least"]:
+            yield Text(f"{named}: too few")
+            continue
+        right = known["clean"][0] >= document["bound"]
+        told = f"{named} {'breaks' if right else 'is not right untreated; worse'} at {', '.join(broken) or 'nothing'}"
         yield Text(told + (f"; stands {', '.join(holds)}" if holds else ""))
+    found = document.get("speech_over_music") or {"labels": {}}
+    for label, one in found["labels"].items():
+        levels = zip(found["levels_db"], one["f"], strict=True)
+        yield Text(f"speech over music, F of {label}: " + ", ".join(f"{level:+d} dB {f:.2f}" for level, f in levels))
 
 
 def _table(rows: Sequence[Mapping[str, Any]], *, most: int = _MOST_ROWS) -> Table:

@@ -51,18 +51,35 @@ def show_stress(document: Mapping[str, Any], console: Console) -> None:
     for one in document["treatments"]:
         cells = []
         for kind in kinds:
-            line = one["lines"].get(kind)
-            at = None if line is None else line["breaks"]
-            holds = "" if line is None else "holds"
-            cells.append(holds if at is None else f"{one['levels'][at]} ({100 * line['shares'][at][0]:.0f} %)")
+            cells.append(_verdict(one, one["lines"].get(kind)))
         table.add_row(one["name"], f"{one['levels'][0]} to {one['levels'][-1]}", *cells)
     console.print(table)
     console.print(
         "breaks at the first level whose share is under the untreated clips' interval, "
-        f"or under {100 * document['bound']:.0f} % where theirs is not"
+        f"or under {100 * document['bound']:.0f} %; too few: under {document['least']} clips"
     )
+    if document.get("speech_over_music"):
+        console.print()
+        console.print(_over_music(document["speech_over_music"]))
     for skipped in document["skipped"]:
         console.print(f"not measured: {skipped['name']}; {skipped['why']}")
+
+
+def _verdict(treatment: Mapping[str, Any], line: Mapping[str, Any] | None) -> str:
+    if line is None:
+        return ""
+    at = line["breaks"]
+    if at is None:
+        return str(line["verdict"])
+    where = f"{treatment['levels'][at]} ({100 * line['shares'][at][0]:.0f} %)"
+    return where if line["verdict"] == "breaks" else f"{line['verdict']}; worse at {where}"
+
+
+def _over_music(found: Mapping[str, Any]) -> Table:
+    table = _table("F, speech over music", *(f"{level:+d} dB" for level in found["levels_db"]), left=1)
+    for label, one in found["labels"].items():
+        table.add_row(f"{label} ({found['pairs']} pairs)", *(_number(value) for value in one["f"]))
+    return table
 
 
 def _shares(figures: Mapping[str, Any], names: Sequence[str]) -> Table:

@@ -269,8 +269,10 @@ class TagsDefinitions:
         }
 
     def right_as_known(self, items: Items) -> Rightness:
-        """The highest label."""
-        return self.shares(items)["top"]
+        """The highest label; where no other is known, that a true one reaches 0.5."""
+        top, counted = self.shares(items)["top"]
+        heard = ((items.truth == 1) & (items.values >= 0.5)).any(axis=1)
+        return np.where((items.truth == 0).any(axis=1), top, heard), counted
 
     def true_class(self, items: Items) -> IntArray:
         """The label of an item that has one only."""

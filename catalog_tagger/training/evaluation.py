@@ -1,6 +1,6 @@
 """A bundle measured on labelled clips: the document behind `evaluation.json` and `evaluation.html`.
 
-The document is plain data: `format` (1), `bundle`, `fingerprint`, `task`, `labels`, `manifest` (its
+The document is plain data: `format` (2), `bundle`, `fingerprint`, `task`, `labels`, `manifest` (its
 name), `split`, `clips`, `hours`, `unlabelled` (clips of which nothing is known, which count nowhere),
 `warnings` (sentences), `definitions` (words), `primary`, the figures of `figures.figures` under `figures`, those of
 `figures.details` per level under `details`, and, with a second bundle, `against`: its name and
@@ -28,9 +28,9 @@ from catalog_tagger.training.figures import details, figures
 from catalog_tagger.training.items import ITEMS_IN_WORDS, Items
 from catalog_tagger.training.manifest import Clip, read_manifest
 from catalog_tagger.training.measure import ALL, decode, scorer_of, select
+from catalog_tagger.training.pages import FORMATS
 from catalog_tagger.training.prepare import Progress
 
-FORMAT: Final = 1
 _NAMED: Final = 3
 
 
@@ -124,7 +124,7 @@ def evaluate_bundle(
         )
     levels = _levels(scores)
     document = {
-        "format": FORMAT,
+        "format": FORMATS["evaluation"],
         "bundle": bundle.name,
         "fingerprint": bundle.fingerprint,
         "task": bundle.task,

@@ -338,6 +338,13 @@ def paired_t_test(one: Sequence[float] | FloatArray, other: Sequence[float] | Fl
     return PairedTest(items=int(gap.size), difference=mean, interval=(mean - half, mean + half), t=t, p=p)
 
 
+def sign_test(one: int, other: int) -> float:
+    """Probability, two-sided, of counts at least as unequal if either were as likely (Dixon and Mood, 1946)."""
+    total = one + other
+    tail = sum(math.comb(total, count) for count in range(max(one, other), total + 1))
+    return min(1.0, tail / 2 ** (total - 1)) if total else 1.0
+
+
 def mean_by_source(values: FloatArray, sources: Sequence[str]) -> FloatArray:
     """Mean of the values of each source, in the order of the sources' names."""
     names, place = np.unique(np.asarray(sources, str), return_inverse=True)

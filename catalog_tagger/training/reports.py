@@ -1,7 +1,8 @@
 """The measured pages beside a bundle: `<bundle>/reports/{evaluation,stress}.{json,html}`.
 
 A bundle's hashes do not cover its reports, which are made when it is finished; each names the
-fingerprint of the bundle it measured instead, and one that names another is passed over.
+fingerprint of the bundle it measured instead, and one that names another, or has another format, is
+passed over.
 `python -m catalog_tagger.training.reports MANIFEST [NAME ...]` makes them anew, of all shipped
 bundles where none is named: the evaluation and the stress page on the rows of the split `test`,
 which the manifest must have.
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 from catalog_tagger.errors import CatalogTaggerError, UsageError
 from catalog_tagger.models.bundle import SHIPPED, load_bundle, shipped_bundles
+from catalog_tagger.training.pages import FORMATS
 
 FOLDER: Final = "reports"
 NAMES: Final = ("evaluation", "stress")
@@ -30,7 +32,7 @@ def folder_of(name_or_dir: str | Path) -> Path:
 
 
 def read_reports(name_or_dir: str | Path, fingerprint: str) -> dict[str, tuple[Path, dict[str, Any]]]:
-    """The page and the document of each report of exactly this bundle.
+    """The page and the document of each report of exactly this bundle, in the format of today.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def read_reports(name_or_dir: str | Path, fingerprint: str) -> dict[str, tuple[P
             continue
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
-            matches = document["fingerprint"] == fingerprint
+            matches = document["fingerprint"] == fingerprint and document["format"] == FORMATS[name]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path}: is not a report: {error}; delete it or make it anew") from error
         if matches:

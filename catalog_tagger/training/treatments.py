@@ -71,7 +71,7 @@ class Treatment:
     needs
         `voices` or `music` where it mixes recordings in, else empty.
     adds
-        Patterns of the labels that it may make true; nothing is known of them any more.
+        The labels that it makes true, of bundles for speech, music or voices; nothing is known of them any more.
     """
 
     name: str
@@ -93,7 +93,7 @@ def pink_noise(length: int, rng: np.random.Generator) -> Float32Array:
 def babble(voices: Sequence[Float32Array], length: int, rng: np.random.Generator) -> Float32Array:
     """Six voices at once, equally loud, RMS 1."""
     chosen = rng.choice(len(voices), _BABBLE_VOICES, replace=len(voices) < _BABBLE_VOICES)
-    return _at_unit_level(np.sum([_at_unit_level(excerpt(voices[one], length, rng)) for one in chosen], axis=0))
+    return unit_level(np.sum([unit_level(excerpt(voices[one], length, rng)) for one in chosen], axis=0))
 
 
 def excerpt(samples: Float32Array, length: int, rng: np.random.Generator) -> Float32Array:
@@ -101,6 +101,11 @@ def excerpt(samples: Float32Array, length: int, rng: np.random.Generator) -> Flo
     repeated = np.resize(samples, max(length, samples.size))
     start = int(rng.integers(0, repeated.size - length + 1))
     return repeated[start : start + length]
+
+
+def unit_level(samples: Float32Array) -> Float32Array:
+    """RMS 1; what is silent stays so."""
+    return np.asarray(samples / max(rms(samples), 1e-6), np.float32)
 
 
 def mix(sound: Sound, other: Float32Array, ratio_db: float) -> Float32Array:
@@ -185,10 +190,6 @@ def _within_range(samples: Float32Array) -> Float32Array:
     return samples if peak <= 1.0 else np.asarray(samples * (_PEAK / peak), np.float32)
 
 
-def _at_unit_level(samples: Float32Array) -> Float32Array:
-    return np.asarray(samples / max(rms(samples), 1e-6), np.float32)
-
-
 def _noise(ratio_db: float) -> Apply:
     return lambda sound: mix(sound, pink_noise(sound.samples.size, sound.rng()), ratio_db)
 
@@ -201,7 +202,7 @@ def _music(ratio_db: float) -> Apply:
     def apply(sound: Sound) -> Float32Array:
         rng = sound.rng()
         other = excerpt(sound.music[int(rng.integers(len(sound.music)))], sound.samples.size, rng)
-        return mix(sound, _at_unit_level(other), ratio_db)
+        return mix(sound, unit_level(other), ratio_db)
 
     return apply
 
@@ -218,6 +219,14 @@ def _codec(name: str, kbps: float, *, rate_hz: int = SAMPLE_RATE_HZ, decoder: st
 def _gain(gain_db: float) -> Apply:
     # as a file of 16 bits holds it
     return lambda sound: np.asarray(np.rint(sound.samples * 10 ** (gain_db / 20) * 32767) / 32768, np.float32)
+
+
+def _louder(gain_db: float) -> Apply:
+    def apply(sound: Sound) -> Float32Array:
+        peak = float(np.abs(sound.samples).max(initial=0.0))
+        return np.asarray(sound.samples * max(1.0, min(10 ** (gain_db / 20), _PEAK / max(peak, 1e-9))), np.float32)
+
+    return apply
 
 
 def _clipped(share: float) -> Apply:
@@ -254,7 +263,7 @@ TREATMENTS: Final = (
         "music below the sound",
         _row("dB", (20, 15, 10, 5, 0, -5, -10, -15), _music),
         needs="music",
-        adds=("music", "instrument_*"),
+        adds=("music",),
     ),
     Treatment(
         "low-pass",
@@ -284,6 +293,7 @@ TREATMENTS: Final = (
             ("AMR 4.75", _codec("libopencore_amrnb", 4.75, rate_hz=8000, decoder="amrnb")),
         ),
     ),
+    Treatment("loud", "louder, as far as nothing clips", _row("dB", (3, 6, 12, 20), _louder)),
     Treatment("quiet", "quieter, kept in 16 bits", _row("dB", (-10, -20, -30, -40, -50), _gain)),
     Treatment(
         "clipping",

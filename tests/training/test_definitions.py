@@ -206,6 +206,8 @@ def test_the_highest_known_tag_is_what_an_item_is_called() -> None:
     assert shares["all_right"][1].tolist() == [True, True, False]
     assert definitions.said_class(heard)[:2].tolist() == [2, 2]
     assert definitions.true_class(heard).tolist() == [0, 1, -1]
+    mixed = items([[0.6, 0.9], [0.4, 0.9]], [[1, NAN], [1, NAN]])
+    assert TagsDefinitions(("a", "b")).right_as_known(mixed)[0].tolist() == [True, False]
 
 
 def test_figures_of_items_made_by_hand() -> None:

@@ -5,29 +5,22 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from evaluations import run, tags_of, untrained
 from toy_collection import write_collection
 
 from catalog_tagger.cli.evaluate import evaluate
 from catalog_tagger.errors import UsageError
-from catalog_tagger.models import build_model
-from catalog_tagger.models.bundle import load_bundle, save_bundle
-from catalog_tagger.models.calibration import Calibration
-from catalog_tagger.training import reports, robustness
+from catalog_tagger.models.bundle import load_bundle
+from catalog_tagger.training import reports
 from catalog_tagger.training.definitions import definitions_of
 from catalog_tagger.training.measure import scorer_of
 from catalog_tagger.training.pages.evaluation import evaluation_page
-from catalog_tagger.training.pages.stress import stress_page
-from catalog_tagger.training.robustness import breaks_at
-
-ARCHITECTURE = {"name": "residual_cnn", "channels": [4, 8], "hidden": 8}
 
 
 @pytest.fixture(scope="module")
@@ -40,62 +33,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def _untrained(
-    folder: Path, task: str, labels: tuple[str, ...], *, seed: int = 0, card: dict[str, Any] | None = None
-) -> str:
-    architecture = {**ARCHITECTURE, "n_labels": len(labels)}
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        save_bundle(
-            folder,
-            name=folder.name,
-            task=task,
-            labels=labels,
-            architecture=architecture,
-            frontend={"name": "cqt"},
-            model=build_model(architecture),
-            calibration=Calibration.identity(len(labels)),
-            card=card or {},
-        )
-    return str(folder)
-
-
-def _run(*arguments: str | Path) -> str:
-    return CliRunner().invoke(evaluate, [str(one) for one in arguments], catch_exceptions=False).stdout
-
-
-class _Tags(HTMLParser):
-    """Opened and closed tags balance, and nothing is fetched."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: set[str] = set()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.add(tag)
-        assert not {"src", "srcset", "onload"} & {name for name, _ in attrs}
-        links = [value or "" for name, value in attrs if name in {"href", "xlink:href"}]
-        assert all(link.startswith("#") for link in links)
-        if tag not in {"meta", "br"}:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.add(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def _tags_of(page: str) -> set[str]:
-    tags = _Tags()
-    tags.feed(page)
-    assert tags.open == []
-    return tags.seen
-
-
 def test_a_bundle_is_measured_against_another(collection: Path, bundle: str, cache: Path, tmp_path: Path) -> None:
-    _run(bundle, collection, "--against", bundle, "--cache", cache, "--out", tmp_path)
+    run(bundle, collection, "--against", bundle, "--cache", cache, "--out", tmp_path)
     document = json.loads((tmp_path / "evaluation.json").read_text())
     assert document["fingerprint"] == load_bundle(bundle).fingerprint
     assert (document["split"], document["clips"], document["unlabelled"]) == ("test", 6, 0)
@@ -106,8 +45,8 @@ def test_a_bundle_is_measured_against_another(collection: Path, bundle: str, cac
     test = document["against"]["tests"]["clips"]["squared_error"]["items"]
     assert (test["items"], test["difference"], test["p"]) == (6, 0.0, 1.0)
     page = (tmp_path / "evaluation.html").read_text()
-    assert {"svg", "table", "style"} <= _tags_of(page)
-    assert "script" not in _tags_of(page)
+    assert {"svg", "table", "style"} <= tags_of(page)
+    assert "script" not in tags_of(page)
     assert "var(--c1)" in page
     assert "#0000" not in page
 
@@ -126,9 +65,9 @@ def test_a_manifest_of_paths_and_labels_is_enough(collection: Path, cache: Path,
     manifest = tmp_path / "mine.csv"
     manifest.write_text("\n".join(rows), encoding="utf-8")
     labels = ("babble", "hiss", "melody", "bells")
-    one = _untrained(tmp_path / "one", "tags", labels)
-    other = _untrained(tmp_path / "other", "tags", (*labels[:3], "horn"), seed=1)
-    shown = _run(one, manifest, "--against", other, "--cache", cache, "--out", tmp_path / "o", "--json")
+    one = untrained(tmp_path / "one", "tags", labels)
+    other = untrained(tmp_path / "other", "tags", (*labels[:3], "horn"), seed=1)
+    shown = run(one, manifest, "--against", other, "--cache", cache, "--out", tmp_path / "o", "--json")
     document = json.loads(shown)
     assert document == json.loads((tmp_path / "o" / "evaluation.json").read_text())
     assert document["split"] == "all"
@@ -140,11 +79,11 @@ def test_a_manifest_of_paths_and_labels_is_enough(collection: Path, cache: Path,
     assert set(document["against"]["tests"]["clips"]["right"]) == {"one", "other", "items", "sources"}
     assert document["against"]["tests"]["clips"]["right"]["sources"] is None
     page = (tmp_path / "o" / "evaluation.html").read_text()
-    _tags_of(page)
+    tags_of(page)
     assert document["figures"]["over"] == "recordings"
     assert figures["top"]["over_sources"] is not None
     assert "95 % (recordings)" in page
-    shown = _run(one, manifest, "--cache", cache, "--out", tmp_path / "o")
+    shown = run(one, manifest, "--cache", cache, "--out", tmp_path / "o")
     assert "95 % (recordings)" in shown
     assert "one source: intervals draw its recordings and voices anew" in shown
     assert "MAP@3 0." in shown
@@ -162,8 +101,8 @@ def test_voices_are_measured_where_genders_are_given(collection: Path, cache: Pa
         writer = csv.DictWriter(file, ["path", "gender", "language", "role"])
         writer.writeheader()
         writer.writerows({**row, "role": row["path"].split("/")[0]} for row in rows)
-    voices = _untrained(tmp_path / "voices", "voice_gender", ("female", "voice"))
-    shown = _run(voices, manifest, "--cache", cache, "--out", tmp_path / "o")
+    voices = untrained(tmp_path / "voices", "voice_gender", ("female", "voice"))
+    shown = run(voices, manifest, "--cache", cache, "--out", tmp_path / "o")
     document = json.loads((tmp_path / "o" / "evaluation.json").read_text())
     assert document["figures"]["clips"]["gender"]["of"] == 4
     assert document["figures"]["clips"]["voiceless_unknown"]["of"] == 1
@@ -175,7 +114,7 @@ def test_voices_are_measured_where_genders_are_given(collection: Path, cache: Pa
 def test_what_cannot_be_measured_is_said_in_one_line(
     collection: Path, bundle: str, cache: Path, tmp_path: Path
 ) -> None:
-    tags = _untrained(tmp_path / "tags", "tags", ("bells",))
+    tags = untrained(tmp_path / "tags", "tags", ("bells",))
     common = ["--cache", str(cache), "--out", str(tmp_path / "o")]
     for arguments, message in (
         ([bundle, str(collection), "--split", "hidden"], "no row has the split 'hidden'; there are test, train"),
@@ -208,7 +147,7 @@ def test_a_bundle_of_an_embedding_alone_is_refused_before_anything_is_heard(
 def test_what_is_measured_and_what_speaks_against_it_is_said_first(
     collection: Path, cache: Path, tmp_path: Path
 ) -> None:
-    trained = _untrained(
+    trained = untrained(
         tmp_path / "trained",
         "speech_music",
         ("speech", "music"),
@@ -248,59 +187,6 @@ def test_reports_are_made_of_test_rows_and_say_so(
         assert words in capsys.readouterr().err
 
 
-def test_clips_are_treated_and_the_page_says_where_it_breaks(
-    collection: Path, bundle: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chosen = {"noise", "music"}
-    monkeypatch.setattr(robustness, "TREATMENTS", [one for one in robustness.TREATMENTS if one.name in chosen])
-    arguments = [bundle, collection, "--stress", "--stress-clips", 5, "--cache", cache, "--out", tmp_path]
-    shown = _run(*arguments)
-    assert "breaks at the first level" in shown
-    document = json.loads((tmp_path / "stress.json").read_text())
-    assert {name: kind["items"] for name, kind in document["kinds"].items()} in (
-        {"speech": 2, "music": 2, "neither": 1},
-        {"speech": 2, "music": 1, "neither": 2},
-        {"speech": 1, "music": 2, "neither": 2},
-    )
-    assert [one["name"] for one in document["treatments"]] == ["noise", "music"]
-    for one in document["treatments"]:
-        for line in one["lines"].values():
-            assert len(line["shares"]) == len(one["levels"])
-            assert all(low <= share <= high for share, low, high in line["shares"])
-    assert json.loads(_run(*arguments, "--json")) == document
-    page = (tmp_path / "stress.html").read_text()
-    assert "svg" in _tags_of(page)
-
-
-def test_without_music_nothing_is_mixed_with_it(collection: Path, bundle: str, cache: Path, tmp_path: Path) -> None:
-    manifest = collection.parent / "speech.csv"
-    manifest.write_text("path,role\n" + "".join(f"speech/{at}.wav,speech\n" for at in range(3)))
-    keep = [one for one in robustness.TREATMENTS if one.name in {"babble", "music"}]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(robustness, "TREATMENTS", keep)
-        document = json.loads(
-            _run(bundle, manifest, "--stress", "--cache", cache, "--out", tmp_path, "--json", "--stress-clips", 2)
-        )
-    assert [one["name"] for one in document["treatments"]] == ["babble"]
-    assert [one["name"] for one in document["skipped"]] == ["music"]
-
-
-@pytest.mark.parametrize(
-    ("shares", "place"),
-    [([0.98, 0.97, 0.91, 0.8], 2), ([0.99, 0.99], None), ([0.94, 0.99], 0)],
-)
-def test_it_breaks_where_it_leaves_the_clean_interval(shares: list[float], place: int | None) -> None:
-    assert breaks_at(shares, [0.98, 0.95, 0.995]) == place
-
-
-def test_it_breaks_under_the_bound_though_the_interval_is_wide() -> None:
-    assert breaks_at([0.95, 0.91, 0.89], [0.95, 0.7, 0.99]) == 2
-
-
-def test_what_is_under_the_bound_untreated_breaks_where_it_gets_worse() -> None:
-    assert breaks_at([0.86, 0.8, 0.6], [0.86, 0.69, 0.95]) == 2
-
-
 def test_names_in_pages_are_text() -> None:
     share: dict[str, Any] = {"of": 1, "share": 1.0, "wilson": [0.2, 1.0], "over_sources": None}
     figure = {"value": None, "over_sources": None}
@@ -333,15 +219,5 @@ def test_names_in_pages_are_text() -> None:
             "details": {"segments": details, "clips": details},
         }
     )
-    assert not {"script", "b", "i", "u", "s"} & _tags_of(page)
+    assert not {"script", "b", "i", "u", "s"} & tags_of(page)
     assert "right &amp; good" in page
-
-
-def test_a_stress_page_of_no_treatments_is_a_page() -> None:
-    kinds = {"speech": {"items": 2, "sources": 1, "clean": [1.0, 0.34, 1.0]}}
-    head = {"bundle": "b", "task": "speech_music", "fingerprint": "0", "manifest": "m", "split": "test", "seed": 0}
-    page = stress_page(
-        {**head, "bound": 0.9, "words": {}, "warnings": [], "kinds": kinds, "treatments": [], "skipped": []}
-    )
-    assert "100.0" in page
-    assert np.isfinite(len(_tags_of(page)))

@@ -234,6 +234,13 @@ def test_paired_t_test_of_equal_and_of_constant_differences() -> None:
     assert paired_t_test([1.0], [0.0]) is None
 
 
+def test_sign_test_of_known_cases() -> None:
+    assert metrics.sign_test(0, 0) == 1.0
+    assert metrics.sign_test(5, 5) == 1.0
+    assert metrics.sign_test(6, 0) == pytest.approx(0.03125)
+    assert metrics.sign_test(1, 9) == metrics.sign_test(9, 1) == pytest.approx(22 / 1024)
+
+
 def test_mean_by_source() -> None:
     means = metrics.mean_by_source(np.array([1.0, 0.0, 1.0, 1.0]), ["b", "b", "a", "a"])
     assert means.tolist() == [1.0, 0.5]

@@ -64,6 +64,15 @@ def test_clipping_cuts_the_share_off_and_keeps_the_peak() -> None:
     assert treatments.clip_share(np.zeros(9, np.float32), 0.1).tolist() == [0.0] * 9
 
 
+def test_a_gain_goes_up_as_far_as_nothing_clips() -> None:
+    apply = next(dict(one.levels) for one in TREATMENTS if one.name == "loud")
+    quiet = Sound(tone(440, level=0.1), np.ones(100, bool), 0)
+    assert float(np.abs(apply["6 dB"](quiet)).max()) == pytest.approx(0.1995, abs=1e-3)
+    assert float(np.abs(apply["20 dB"](quiet)).max()) == pytest.approx(0.98, abs=1e-3)
+    full = Sound(tone(440, level=1.0), np.ones(100, bool), 0)
+    np.testing.assert_array_equal(apply["3 dB"](full), full.samples)
+
+
 def test_pitch_moves_without_the_time_and_tempo_without_the_pitch() -> None:
     samples = tone(440, 2.0)
     higher = treatments.shift_pitch(samples, 12)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from catalog_tagger.errors import UsageError
+
+#: The `format` of the documents that are written and shown.
+FORMATS: Final = {"evaluation": 2, "stress": 2}
 
 
 def write_page(folder: Path, name: str, document: Mapping[str, Any], page: str) -> Path:

@@ -11,9 +11,9 @@ Cell = str | float | None
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1d2430;--soft:#5d6778;--line:#d9dee6;--paper:#fff;--band:#f4f6f9;
---c1:#2463b4;--c2:#c2571a;--c3:#2c8a57;--bad:#b3261e}
+--c1:#2463b4;--c2:#c2571a;--c3:#2c8a57;--c4:#7a4ea3;--bad:#b3261e}
 @media(prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa5b5;--line:#343c49;--paper:#14181f;
---band:#1c222b;--c1:#7db1f5;--c2:#f0a06a;--c3:#7fd0a3;--bad:#ff8a80}}
+--band:#1c222b;--c1:#7db1f5;--c2:#f0a06a;--c3:#7fd0a3;--c4:#c3a1ea;--bad:#ff8a80}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:68rem;padding:2rem 1.2rem 4rem;color:var(--ink);background:var(--paper);
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}

@@ -26,10 +26,11 @@ _COLOURS: Final = {
     "#000011": "var(--c1)",
     "#000012": "var(--c2)",
     "#000013": "var(--c3)",
-    "#000014": "var(--bad)",
+    "#000014": "var(--c4)",
+    "#000015": "var(--bad)",
 }
-INK, SOFT, LINE, FIRST, SECOND, THIRD, BAD = _COLOURS
-SERIES: Final = (FIRST, SECOND, THIRD)
+INK, SOFT, LINE, FIRST, SECOND, THIRD, FOURTH, BAD = _COLOURS
+SERIES: Final = (FIRST, SECOND, THIRD, FOURTH)
 _STYLE: Final[Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "catalog_tagger",
@@ -129,33 +130,41 @@ def curves(
     *,
     places: Sequence[str],
     title: str,
-    clean: Sequence[float],
-    breaks: Sequence[int | None],
+    figure: str = "right, %",
+    clean: Sequence[float | None] | None = None,
+    breaks: Sequence[int | None] | None = None,
     bound: float,
 ) -> str:
     """What becomes of figures as a treatment grows, each place a level.
 
     Parameters
     ----------
+    found
+        As many as there are `SERIES` at most.
+    figure
+        What the values are.
     clean
         Each curve's figure without treatment.
     breaks
-        The place at which each curve breaks, None where it holds.
+        The place at which each curve breaks, None where it does not.
     bound
         A line that is drawn across.
     """
+    nothing: list[None] = [None] * len(found)
     with _drawing(7.4, 2.7) as (picture, (axis,)):
         at = list(range(len(places)))
-        for colour, curve, plain, broken in zip(SERIES, found, clean, breaks, strict=False):
+        lines = zip(SERIES[: len(found)], found, clean or nothing, breaks or nothing, strict=True)
+        for colour, curve, plain, broken in lines:
             axis.fill_between(at, curve.low, curve.high, color=colour, alpha=0.16, linewidth=0)
             axis.plot(at, curve.values, "o-", color=colour, label=curve.name)
-            axis.axhline(plain, color=colour, linewidth=0.9, linestyle=":")
+            if plain is not None:
+                axis.axhline(plain, color=colour, linewidth=0.9, linestyle=":")
             if broken is not None:
                 axis.plot(broken, curve.values[broken], "s", markersize=10, markerfacecolor="none", color=BAD)
         axis.axhline(bound, color=SOFT, linewidth=0.8, linestyle="--")
         axis.set_xticks(at, list(places), rotation=30 if sum(map(len, places)) > 70 else 0)
         axis.set_ylim(-2, 102)
-        axis.set_ylabel("right, %")
+        axis.set_ylabel(figure)
         axis.set_title(title, loc="left")
         axis.legend(loc="lower left", fontsize=8)
         return _svg(picture)
