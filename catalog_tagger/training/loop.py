@@ -26,7 +26,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,13 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from catalog_tagger.errors import UsageError
 from catalog_tagger.training.batch import Batch, mask_stripes, mixup
 from catalog_tagger.training.config import OptimisationConfig
 from catalog_tagger.training.curves import Curves
+from catalog_tagger.training.dealing import blocks_of, deal
 from catalog_tagger.training.losses import Loss
 from catalog_tagger.training.ranks import Ranks, alone
 from catalog_tagger.training.regularizers import Regularizer
@@ -93,8 +94,8 @@ class Trainer:
     Attributes
     ----------
     data
-        Item `i` is the batch of one process at one step: with `ranks.count` processes, process `r`
-        takes the items `r`, `r + count`, ... It holds `config.steps * ranks.count` of them.
+        Item `i` is the batch of one process at one step, see `dealing`. It holds
+        `config.steps * ranks.count` of them.
     loss
         What is minimised, and what an error is.
     validate
@@ -150,7 +151,7 @@ class Trainer:
         log_path = self.folder / "metrics.jsonl" if leads else Path(os.devnull)
         with log_path.open("w", encoding="utf-8") as log:
             try:
-                for step, batch in enumerate(self._loader()):
+                for step, batch in enumerate(self._batches()):
                     minutes = (time.monotonic() - started) / 60
                     progress = training_progress(step / config.steps, minutes / config.max_minutes)
                     progress = self.ranks.agree(1.0 if self._no_better() else progress)
@@ -207,16 +208,9 @@ class Trainer:
     def _no_better(self) -> bool:
         return 0 < self.config.patience <= self._since_best
 
-    def _loader(self) -> DataLoader[Batch]:
-        workers = self.config.workers
-        return DataLoader(
-            self.data,
-            batch_size=None,
-            sampler=range(self.ranks.index, self.config.steps * self.ranks.count, self.ranks.count),
-            num_workers=workers,
-            prefetch_factor=6 if workers else None,
-            worker_init_fn=_single_thread,
-        )
+    def _batches(self) -> Iterator[Batch]:
+        blocks = blocks_of(self.ranks.index, self.ranks.count, steps=self.config.steps)
+        return deal(self.data, blocks, workers=self.config.workers, begin=_single_thread)
 
     def _optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         decayed = [value for value in model.parameters() if value.ndim > 1]
