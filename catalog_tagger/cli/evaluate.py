@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Final
@@ -74,11 +75,12 @@ def evaluate(
     from catalog_tagger.cli.evaluation_display import show_evaluation, show_stress
     from catalog_tagger.cli.output import show_json
     from catalog_tagger.cli.training_display import TrainingDisplay
-    from catalog_tagger.models.bundle import load_bundle
+    from catalog_tagger.models.bundle import load_bundle, shipped_bundles
     from catalog_tagger.training.evaluation import choose, doubts, evaluate_bundle, read_material, require_comparable
     from catalog_tagger.training.pages import write_page
     from catalog_tagger.training.pages.evaluation import evaluation_page
     from catalog_tagger.training.pages.stress import stress_page
+    from catalog_tagger.training.reports import folder_of
     from catalog_tagger.training.robustness import stress_bundle
 
     if stress and against is not None:
@@ -105,4 +107,9 @@ def evaluate(
         return
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, markup=False)
     (show_stress if stress else show_evaluation)(document, console)
-    console.print(f"\n{page}")
+    console.print(f"\n{page}", soft_wrap=True)
+    beside_it = folder_of(bundle)
+    if bundle not in shipped_bundles() and out.resolve() != beside_it.resolve():
+        again = shlex.join(["--out", str(beside_it)])
+        show = shlex.join(["catalog-tagger", "bundles", "show", bundle])
+        console.print(f"with {again} it is linked by: {show}", soft_wrap=True)

@@ -165,6 +165,18 @@ def test_what_is_measured_and_what_speaks_against_it_is_said_first(
     assert "Warning: 18 of the 24 clips" in (tmp_path / "o" / "evaluation.html").read_text()
 
 
+def test_where_a_bundle_of_ones_own_links_its_page_is_told_and_true(
+    collection: Path, cache: Path, tmp_path: Path
+) -> None:
+    mine = untrained(tmp_path / "my own", "speech_music", ("speech", "music"))
+    shown = run(mine, collection, "--cache", cache, "--out", tmp_path / "elsewhere")
+    assert f"with --out '{mine}/reports' it is linked by: catalog-tagger bundles show '{mine}'" in shown
+    shown = run(mine, collection, "--cache", cache, "--out", f"{mine}/reports")
+    assert "linked by" not in shown
+    found = reports.read_reports(mine, load_bundle(mine).fingerprint)
+    assert found["evaluation"][0].is_file()
+
+
 def test_a_seed_below_zero_is_bad_usage(collection: Path, bundle: str) -> None:
     result = CliRunner().invoke(evaluate, [bundle, str(collection), "--stress", "--seed", "-1"])
     assert result.exit_code == 2
