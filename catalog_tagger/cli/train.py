@@ -43,9 +43,9 @@ def train(
     """Train the bundle that CONFIG (YAML) describes, and measure it.
 
     The manifest is a CSV of clips: path, label or labels (with ; between), and where there are any
-    source, speaker_or_artist, split (train, test), role, gender, licence. OUT receives metrics.jsonl,
-    curves.png, initial, best and last weights, and the finished bundle/. Ctrl-C and SIGTERM leave the
-    best and last weights. Nothing is resumed: an earlier training in OUT is replaced.
+    source, speaker_or_artist, split (train, validation, test), role, gender, licence. OUT receives
+    metrics.jsonl, curves.png, initial, best and last weights, and the finished bundle/. Ctrl-C and SIGTERM
+    leave the best and last weights. Nothing is resumed: an earlier training in OUT is replaced.
 
     \b
     Examples:
