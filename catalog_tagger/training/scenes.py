@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from catalog_tagger.audio import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from catalog_tagger.training import effects
+from catalog_tagger.training.dealing import BLOCK
 from catalog_tagger.training.layers import (
     BED,
     GRID,
@@ -60,8 +61,7 @@ _BARK_HZ: Final = (
     *(100, 200, 300, 400, 510, 630, 770, 920, 1080, 1270, 1480),
     *(1720, 2000, 2320, 2700, 3150, 3700, 4400, 5300),
 )
-#: Batches that share a pool, and the layers in it: each is heard three or four times.
-_POOL_BATCHES: Final = 8
+#: Layers in the pool that the batches of a block share: each is heard three or four times.
 _POOL_SHARES: Final = {SPEECH: 0.16, MUSIC: 0.15, BED: 0.1, NEITHER: 0.13}
 _RATIO_DB: Final = 20.0
 
@@ -90,7 +90,7 @@ RECIPES: Final[dict[str, float]] = {
 class SceneSeries:
     """Batches of scenes; batch `i` depends on the seed and `i` alone.
 
-    Every `_POOL_BATCHES` batches in a row take their layers from one pool, which is kept until a
+    Every `BLOCK` batches in a row take their layers from one pool, which is kept until a
     batch of another pool is asked for: ask in order.
     """
 
@@ -103,9 +103,9 @@ class SceneSeries:
 
     def scenes(self, index: int) -> list[Scene]:
         """The scenes of batch `index`."""
-        number = index // _POOL_BATCHES
+        number = index // BLOCK
         if self._pool is None or self._pool[0] != number:
-            total = _POOL_BATCHES * self._batch_size
+            total = BLOCK * self._batch_size
             sizes = {kind: max(4, round(share * total)) for kind, share in _POOL_SHARES.items()}
             self._pool = (number, LayerPool(self._banks, seed=(self._seed, number, 1), sizes=sizes))
         rng = np.random.default_rng([self._seed, index])

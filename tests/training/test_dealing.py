@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
-from catalog_tagger.training import scenes
 from catalog_tagger.training.batch import Batch
 from catalog_tagger.training.dealing import BLOCK, blocks_of, deal
 
@@ -45,7 +44,3 @@ def test_workers_make_whole_blocks_and_their_number_changes_nothing_else(workers
     torch.manual_seed(1)
     list(deal(Marked(), blocks[:1], workers=0, begin=lambda number: None))
     assert drawn == float(torch.rand(1))
-
-
-def test_a_pool_of_layers_is_made_by_one_worker() -> None:
-    assert BLOCK % scenes._POOL_BATCHES == 0
