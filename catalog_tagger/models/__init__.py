@@ -15,6 +15,7 @@ from torch import nn
 from catalog_tagger.errors import UsageError
 from catalog_tagger.models.panns import Cnn14
 from catalog_tagger.models.paper_cnn import PaperCNN
+from catalog_tagger.models.ensemble import ResidualEnsemble
 from catalog_tagger.models.residual_cnn import ResidualCNN
 from catalog_tagger.models.vgg import VGGTagger
 from catalog_tagger.models.vggish import VGGish
@@ -23,6 +24,7 @@ from catalog_tagger.models.voice_patches import VoicePatches
 
 ARCHITECTURES: Final[dict[str, type[nn.Module]]] = {
     "residual_cnn": ResidualCNN,
+    "residual_ensemble": ResidualEnsemble,
     "paper_cnn": PaperCNN,
     "voice_cnn": VoiceCNN,
     "voice_patches": VoicePatches,

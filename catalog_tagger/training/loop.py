@@ -234,7 +234,9 @@ class Trainer:
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
             logits = model(batch.features)
         logits = logits.float()
-        loss = self.loss.cost(logits, batch.target, batch.weight, smoothing=config.label_smoothing)
+        answers = len(logits) // len(batch)  # an ensemble gives several of each example
+        target, weight = batch.target.repeat(answers, 1), batch.weight.repeat(answers, 1)
+        loss = self.loss.cost(logits, target, weight, smoothing=config.label_smoothing)
         costs = {"loss": loss}
         if self._penalty is not None:
             costs["penalty"] = self._penalty()
@@ -243,7 +245,7 @@ class Trainer:
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
         told = {name: float(one.detach()) for name, one in costs.items()}
-        return {**told, "error": self.loss.error(logits.detach(), batch.target, batch.weight)}
+        return {**told, "error": self.loss.error(logits.detach(), target, weight)}
 
     def _validate(self, model: nn.Module, step: int, log: Any) -> None:
         loss, error = self.validate(model)

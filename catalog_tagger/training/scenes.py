@@ -63,7 +63,7 @@ _BARK_HZ: Final = (
 )
 #: Layers in the pool that the batches of a block share: each is heard three or four times.
 _POOL_SHARES: Final = {SPEECH: 0.16, MUSIC: 0.15, BED: 0.1, NEITHER: 0.13}
-_RATIO_DB: Final = 20.0
+_RATIO_DB: Final = 16.0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 
 from catalog_tagger.errors import UsageError
 from catalog_tagger.models import build_model
+from catalog_tagger.models.ensemble import ResidualEnsemble
 from catalog_tagger.models.paper_cnn import PaperCNN
 from catalog_tagger.models.residual_cnn import ResidualCNN
 
@@ -62,6 +63,17 @@ def test_silence_gives_finite_logits() -> None:
     assert bool(torch.isfinite(model(torch.zeros(1, 216, 144))).all())
 
 
+def test_an_ensemble_answers_with_the_mean_and_learns_one_by_one() -> None:
+    torch.manual_seed(0)
+    model = ResidualEnsemble(n_labels=2, members=3, channels=(4, 8), hidden=8, dropout=0.0)
+    features = torch.rand(4, 216, 144) * 12
+    assert model(features).shape == (12, 2)
+    model.eval()
+    one_by_one = torch.stack([member(features) for member in model.members])
+    assert float(one_by_one.std(dim=0).min()) > 0
+    torch.testing.assert_close(model(features), one_by_one.mean(dim=0))
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
@@ -70,6 +82,7 @@ def test_silence_gives_finite_logits() -> None:
         ({"name": "residual_cnn", "n_labels": 2, "depth": 3}, "no parameter depth"),
         ({"name": "residual_cnn"}, "n_labels"),
         ({"name": "residual_cnn", "n_labels": 0}, "n_labels 0"),
+        ({"name": "residual_ensemble", "n_labels": 2, "members": 0}, "members 0"),
     ],
 )
 def test_bad_specification_is_one_clear_error(spec: dict[str, object], words: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,12 @@ class Small(nn.Module):
 
 
 def _train(
-    folder: Path, *, loss: Loss = CATEGORICAL, told: Iterable[float] | None = None, **options: Any
+    folder: Path,
+    *,
+    loss: Loss = CATEGORICAL,
+    told: Iterable[float] | None = None,
+    model: Callable[[], nn.Module] = Small,
+    **options: Any,
 ) -> tuple[nn.Module, list[dict[str, Any]]]:
     """`told` are the validation losses, where they shall not be those of the network."""
     values = {"steps": 60, "workers": 0, "warmup_steps": 0, "validate_every_steps": 20, "mask_frames": 1}
@@ -61,17 +66,17 @@ def _train(
     script = None if told is None else iter(told)
     torch.manual_seed(1)
 
-    def validate(model: nn.Module) -> tuple[float, float]:
+    def validate(averaged: nn.Module) -> tuple[float, float]:
         if script is not None:
             return next(script), 0.5
         with torch.inference_mode():
-            logits = model(held_out.features)
+            logits = averaged(held_out.features)
         cost = loss.cost(logits, held_out.target, held_out.weight)
         return float(cost), loss.error(logits, held_out.target, held_out.weight)
 
     lines: list[dict[str, Any]] = []
     data = Blobs(seed=2, count=config.steps)
-    trainer = Trainer(Small(), data, config, loss, 5, folder, validate, lines.append)
+    trainer = Trainer(model(), data, config, loss, 5, folder, validate, lines.append)
     return trainer.run(), lines
 
 
@@ -88,6 +93,26 @@ def test_learns_by_either_loss_and_method(tmp_path: Path, loss: Loss, options: d
     assert lines[-1]["validation_error"] == 0.0
     assert lines[-1] == {**lines[-1], "best_validation_error": 0.0, "step": 60}
     assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == lines
+
+
+class Twice(nn.Module):
+    """Two networks, each of which answers in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.members = nn.ModuleList([Small(), Small()])
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        answers = [member(features) for member in self.members]
+        return torch.cat(answers) if self.training else torch.stack(answers).mean(dim=0)
+
+
+def test_each_answer_of_an_ensemble_is_corrected(tmp_path: Path) -> None:
+    model, _ = _train(tmp_path, model=Twice, loss=MULTI_LABEL, learning_rate=0.02)
+    held_out = Blobs(seed=9, count=1)[0]
+    assert isinstance(model, Twice)
+    for member in model.members:
+        assert MULTI_LABEL.error(member(held_out.features), held_out.target, held_out.weight) < 0.05
 
 
 def test_ends_when_validation_gets_no_better(tmp_path: Path) -> None:
