@@ -13,9 +13,9 @@ from typing import Any, Final
 from torch import nn
 
 from catalog_tagger.errors import UsageError
+from catalog_tagger.models.ensemble import ResidualEnsemble
 from catalog_tagger.models.panns import Cnn14
 from catalog_tagger.models.paper_cnn import PaperCNN
-from catalog_tagger.models.ensemble import ResidualEnsemble
 from catalog_tagger.models.residual_cnn import ResidualCNN
 from catalog_tagger.models.vgg import VGGTagger
 from catalog_tagger.models.vggish import VGGish

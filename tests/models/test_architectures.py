@@ -70,7 +70,7 @@ def test_an_ensemble_answers_with_the_mean_and_learns_one_by_one() -> None:
     assert model(features).shape == (12, 2)
     model.eval()
     one_by_one = torch.stack([member(features) for member in model.members])
-    assert float(one_by_one.std(dim=0).min()) > 0
+    assert float(one_by_one.detach().std(dim=0).min()) > 0
     torch.testing.assert_close(model(features), one_by_one.mean(dim=0))
 
 
