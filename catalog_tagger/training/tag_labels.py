@@ -25,7 +25,7 @@ from catalog_tagger.training.config import Strict
 from catalog_tagger.training.manifest import Clip, named_in
 
 UNKNOWN = float("nan")
-UNLIKELY: Final = 0.15
+UNLIKELY: Final = 0.04
 
 
 class Rule(Strict):
