@@ -261,8 +261,13 @@ def test_no_file_of_a_shipped_bundle_can_run_code() -> None:
         bundle = load_bundle(name)
         assert bundle.name == name
         folder = Path(load_bundle.__code__.co_filename).parents[1] / "bundles" / name
-        assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "model.safetensors"]
-        assert (folder / "model.safetensors").stat().st_size < 5_000_000
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        own = [path.name for path in files if path.parent == folder]
+        assert own == ["bundle.json", "model.safetensors"]
+        for page in (path for path in files if path.parent != folder):
+            assert page.suffix in {".html", ".json"}
+            assert "<script" not in page.read_text(encoding="utf-8").lower()
+        assert sum(path.stat().st_size for path in files) < 5_000_000
 
 
 def test_shipped_speech_music_answers_probabilities() -> None:
