@@ -60,9 +60,7 @@ def prepare(config: TrainingConfig, cache_dir: Path, *, progress: Progress) -> M
         raise UsageError(f"{config.manifest}: no row has the split 'train'")
     cache = open_cache(rows, cache_dir, degraded=True, progress=lambda done, of: progress("decoding", done, of))
     rows = with_lengths(rows, cache)
-    usable = [
-        clip for clip in rows if not matches(clip, config.clips.exclude) and kind_of(clip, config.clips) != UNSAID
-    ]
+    usable = usable_clips(rows, config.clips)
     if not usable:
         raise UsageError(f"{config.manifest}: {_NEEDS}")
     split = split_clips(
@@ -93,6 +91,11 @@ def prepare(config: TrainingConfig, cache_dir: Path, *, progress: Progress) -> M
 def matches(clip: Clip, patterns: Sequence[str]) -> bool:
     """Whether a pattern fits the clip's label or its `source/original_path`."""
     return any(fnmatchcase(clip.label, one) or fnmatchcase(clip.key, one) for one in patterns)
+
+
+def usable_clips(clips: Sequence[Clip], config: ClipConfig) -> list[Clip]:
+    """Those that are not excluded and belong to a bank."""
+    return [clip for clip in clips if not matches(clip, config.exclude) and kind_of(clip, config) != UNSAID]
 
 
 def kind_of(clip: Clip, config: ClipConfig) -> str:

@@ -31,7 +31,7 @@ from catalog_tagger.training.losses import MULTI_LABEL, Loss
 from catalog_tagger.training.manifest import Clip, groups, read_manifest, split_clips
 from catalog_tagger.training.measure import select
 from catalog_tagger.training.metrics import calibration_error
-from catalog_tagger.training.prepare import UNSAID, kind_of, matches, recording_of
+from catalog_tagger.training.prepare import kind_of, recording_of, usable_clips
 from catalog_tagger.training.tasks import Score, Setting
 from catalog_tagger.training.voice_figures import VOICELESS, Heard, Trial, cheapest, listen, report, trials
 from catalog_tagger.training.voice_material import one_side_each, read_heard, voice_banks
@@ -105,9 +105,7 @@ class VoiceGender:
         names = dict(zip((clip.path for clip in rows), groups(rows), strict=True))
         # a name beside a gender is one voice, however few its source has: it is drawn as one
         names |= {one.path: f"{one.source}\tvoice\t{one.speaker}" for one in rows if one.gender and one.speaker}
-        usable = [
-            clip for clip in rows if not matches(clip, config.clips.exclude) and kind_of(clip, config.clips) != UNSAID
-        ]
+        usable = usable_clips(rows, config.clips)
         held_out = config.validation
         split = split_clips(
             usable, hold_out=held_out.hold_out, fraction=held_out.fraction, seed=config.seed, by=held_out.by
