@@ -58,7 +58,7 @@ class Variation:
 
 
 class TagBatches(Dataset[Batch]):
-    """Batch `i` out of a bank; it depends on the seed and `i` alone.
+    """Batch `i` out of a bank; it depends on the seed and `i` alone. Where nothing is known, there are none.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class TagBatches(Dataset[Batch]):
         partners: Sequence[int] | None = None,
     ) -> None:
         self.bank = bank
-        self.seed, self.batches, self.batch_size = seed, batches, batch_size
+        self.seed, self.batch_size = seed, batch_size
         self.variation = variation
         positive = (bank.truth.target > 0) & (bank.truth.weight > 0)
         known = bank.truth.weight.sum(axis=1) > 0
@@ -99,6 +99,7 @@ class TagBatches(Dataset[Batch]):
             return [clips for clips, count in zip(by_clip, counts, strict=True) if clips for _ in range(count)]
 
         self.turns, self.partners = repeated(turns), repeated(partners)
+        self.batches = batches if self.turns else 0
 
     def __len__(self) -> int:
         return self.batches

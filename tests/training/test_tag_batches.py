@@ -200,6 +200,11 @@ def test_what_nobody_says_has_no_weight() -> None:
     }
 
 
+def test_where_nothing_is_known_there_are_no_batches() -> None:
+    bank = bank_of([[1, 0], [0, 1]], weights=[[0, 0], [0, 0]])
+    assert len(TagBatches(bank, seed=0, batches=3, batch_size=2, variation=STILL, balanced=False)) == 0
+
+
 def test_balance_is_a_choice() -> None:
     bank = bank_of([[1.0, 0.0]] * 9 + [[0.0, 1.0]])
     counts = []
