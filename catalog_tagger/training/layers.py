@@ -1,9 +1,9 @@
 """The sounds that scenes are put together from: excerpts of recordings through random studios and rooms.
 
 A layer is one sound of one kind (`SPEECH`, `MUSIC`, `NEITHER`, `UNKNOWN`), with the 10 ms frames in
-which it is not silent by its own gate. A `BED` is asked for, and is music of the kind that people
-speak over: mostly produced. Every kind passes the same effects with the same odds, so
-that no effect can stand for a label.
+which it is not silent by its own gate. A `BED` and a `VOCAL` are asked for, and are music: what
+people speak and sing over, mostly produced, and what they sing. Every kind passes the same effects
+with the same odds, so that no effect can stand for a label.
 
 `Banks` makes a new layer each time. `LayerPool` makes a fixed number of them by a seed and hands
 out windows of those: a layer costs as much as everything else about a scene, and one that was
@@ -27,10 +27,12 @@ from catalog_tagger.training.cache import LEVEL_HOP_SAMPLES, frame_levels_db
 Float32Array = npt.NDArray[np.float32]
 SPEECH, MUSIC, NEITHER, UNKNOWN = "speech", "music", "neither", "unknown"
 BED: Final = "bed"
+VOCAL: Final = "vocal"
 GRID: Final = 800  # lengths are multiples of 50 ms: quick to transform
 _WINDOW_TRIES: Final = 4
 _CROWDS: Final = 0.06
 _PRODUCED_BEDS: Final = 0.6
+_REAL_VOCALS: Final = 0.45
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class LayerSource(Protocol):
     """Whatever answers with layers."""
 
     def layer(self, kind: str, length: int, rng: np.random.Generator) -> Layer:
-        """A layer of a kind or a bed, `length` samples (a multiple of `GRID`, at most 5 s)."""
+        """A layer of a kind, a bed or a vocal, `length` samples (a multiple of `GRID`, at most 5 s)."""
         ...
 
 
@@ -71,6 +73,8 @@ class Banks:
             return music_layer(self, length, rng)
         if kind == BED:
             return bed_layer(self, length, rng)
+        if kind == VOCAL:
+            return vocal_layer(self, length, rng)
         if kind == UNKNOWN and (self.unknown or self.notes):
             return unknown_layer(self, length, rng)
         return noise_layer(self, length, rng)
@@ -135,10 +139,9 @@ def music_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
         return _treated(MUSIC, *_note_sequence(banks.notes, length, rng), rng)
     else:
         bank = banks.music
-    samples, active = _excerpt(bank, length, rng, octaves=0.3, wide=0.7)
-    if bank is not banks.music and rng.random() < 0.2:
-        samples = effects.unison(samples, rng)
-    return _treated(MUSIC, samples, active, rng)
+    if bank is not banks.music:
+        return _sung_layer(bank, length, rng)
+    return _treated(MUSIC, *_excerpt(bank, length, rng, octaves=0.3, wide=0.7), rng)
 
 
 def bed_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
@@ -146,6 +149,13 @@ def bed_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
     if banks.music and rng.random() < _PRODUCED_BEDS:
         return _treated(MUSIC, *_excerpt(banks.music, length, rng, octaves=0.3, wide=0.7), rng)
     return music_layer(banks, length, rng)
+
+
+def vocal_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
+    """Singing, by singers or out of speech; any music where there is neither."""
+    real = banks.singing and (not banks.sung or rng.random() < _REAL_VOCALS)
+    bank = banks.singing if real else banks.sung
+    return _sung_layer(bank, length, rng) if bank else music_layer(banks, length, rng)
 
 
 def noise_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
@@ -250,6 +260,13 @@ def _crowd(bank: Bank, length: int, rng: np.random.Generator) -> tuple[Float32Ar
             samples += one * np.float32(0.05 / level * 10 ** (rng.uniform(-8, 0) / 20))
             active |= heard
     return samples, active
+
+
+def _sung_layer(bank: Bank, length: int, rng: np.random.Generator) -> Layer:
+    samples, active = _excerpt(bank, length, rng, octaves=0.3, wide=0.7)
+    if rng.random() < 0.2:
+        samples = effects.unison(samples, rng)
+    return _treated(MUSIC, samples, active, rng)
 
 
 def _note_sequence(notes: Bank, length: int, rng: np.random.Generator) -> tuple[Float32Array, BoolArray]:

@@ -38,6 +38,7 @@ from catalog_tagger.training.layers import (
     NEITHER,
     SPEECH,
     UNKNOWN,
+    VOCAL,
     Banks,
     Layer,
     LayerPool,
@@ -62,8 +63,10 @@ _BARK_HZ: Final = (
     *(1720, 2000, 2320, 2700, 3150, 3700, 4400, 5300),
 )
 #: Layers in the pool that the batches of a block share: each is heard three or four times.
-_POOL_SHARES: Final = {SPEECH: 0.16, MUSIC: 0.15, BED: 0.1, NEITHER: 0.13}
+_POOL_SHARES: Final = {SPEECH: 0.16, MUSIC: 0.15, BED: 0.12, VOCAL: 0.05, NEITHER: 0.13}
 _RATIO_DB: Final = 16.0
+#: Of the voice over what accompanies it: from a choir behind a band to a singer far in front.
+_SONG_DB: Final = (-8.0, 16.0)
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,12 @@ class Scene:
     recipe: str
 
 
-#: Shares of the recipes of `compose`, unless a training says otherwise.
+#: Shares of the recipes of `compose`, unless a training says otherwise. A song is a voice that sings over
+#: its accompaniment, as most of a catalogue's music is; a sequence one thing after another.
 RECIPES: Final[dict[str, float]] = {
     "speech": 0.22,
-    "music": 0.27,
+    "music": 0.20,
+    "song": 0.07,
     "speech+music": 0.26,
     "neither": 0.14,
     "sequence": 0.08,
@@ -130,6 +135,9 @@ def compose(
         speech, music = source.layer(SPEECH, length, rng), source.layer(BED, length, rng)
         ratio_db = float(rng.uniform(-_RATIO_DB, _RATIO_DB)) if ratio_db is None else ratio_db
         layers = [speech, relative(music, speech, -ratio_db)]
+    elif recipe == "song":
+        voice = source.layer(VOCAL, length, rng)
+        layers = [voice, relative(source.layer(BED, length, rng), voice, -float(rng.uniform(*_SONG_DB)))]
     elif recipe == "sequence":
         length = max(length, 32 * GRID)
         layers = _sequence(source, length, rng)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from toy_collection import babble, melody
 
 from catalog_tagger.training.bank import Bank, Recording, gate_level_db
-from catalog_tagger.training.layers import GRID, LayerPool
+from catalog_tagger.training.layers import BED, GRID, VOCAL, LayerPool
 from catalog_tagger.training.scenes import (
     ABSENT_S,
     MUSIC,
@@ -156,6 +158,29 @@ def test_mixture_keeps_the_asked_ratio_of_both_labels(banks: Banks) -> None:
     rng = np.random.default_rng(4)
     scenes = [compose(banks, rng, recipe="speech+music", ratio_db=0.0) for _ in range(20)]
     assert sum(scene.target == (1.0, 1.0) for scene in scenes) >= 18
+
+
+def test_a_song_is_a_voice_over_its_accompaniment_and_no_speech(banks: Banks) -> None:
+    rng = np.random.default_rng(6)
+    singer = _bank([babble(rng, 8.0)], "sung")
+    asked: list[str] = []
+
+    class Asked:
+        def layer(self, kind: str, length: int, rng: np.random.Generator) -> Layer:
+            asked.append(kind)
+            return replace(banks, sung=singer, music=_bank([np.zeros(80_000)], "silent")).layer(kind, length, rng)
+
+    scenes = [compose(Asked(), rng, recipe="song") for _ in range(30)]
+    assert asked.count(VOCAL) == asked.count(BED) == 30
+    assert {scene.target for scene in scenes if scene.weight == (1.0, 1.0)} == {(0.0, 1.0)}
+    assert all(scene.weight[0] == 1.0 and scene.target[0] == 0.0 for scene in scenes)
+    assert sum(scene.weight == (1.0, 1.0) for scene in scenes) >= 20
+
+
+def test_a_song_without_singers_is_music(banks: Banks) -> None:
+    scenes = [compose(banks, np.random.default_rng(seed), recipe="song") for seed in range(10)]
+    assert all(scene.target[0] == 0.0 for scene in scenes)
+    assert any(scene.target == (0.0, 1.0) for scene in scenes)
 
 
 @given(st.lists(st.floats(-100, 0), min_size=1, max_size=200))
