@@ -25,11 +25,12 @@ import copy
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -132,7 +133,8 @@ class Trainer:
         Raises
         ------
         UsageError
-            The folder cannot be written to, or the training diverged: no validation loss was finite.
+            The folder cannot be written to, there is no compiler where one is asked for, or the training
+            diverged: no validation loss was finite.
         """
         config = self.config
         torch.set_num_threads(config.threads)
@@ -140,6 +142,9 @@ class Trainer:
         if leads:
             self._begin()
         model = self.ranks.share(self.model).train()
+        if config.compile:
+            _require_compiler()
+            model = cast(nn.Module, torch.compile(model))  # the weights stay those of `self.model`
         if not leads:
             torch.manual_seed(self.seed + self.ranks.index)  # each drops other units
         average = WeightAverage(self.model, decay=config.average_decay)
@@ -276,6 +281,15 @@ class Trainer:
         unfinished = path.with_suffix(".unfinished")
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, unfinished)
         unfinished.replace(path)
+
+
+def _require_compiler() -> None:
+    compiler = os.environ.get("CXX") or "g++"
+    if shutil.which(compiler) is None:
+        raise UsageError(
+            f"optimisation.compile needs the C++ compiler {compiler!r}, which is not found; "
+            "install one, name it in CXX, or leave compile out"
+        )
 
 
 def _single_thread(_: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -165,3 +166,18 @@ def test_the_curves_are_a_picture(tmp_path: Path) -> None:
     width, height = struct.unpack(">II", data[16:24])
     assert width > 2 * height
     assert not list(tmp_path.glob("*.unfinished"))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
+    plain, _ = _train(tmp_path / "plain", steps=12)
+    fused, _ = _train(tmp_path / "fused", steps=12, compile=True)
+    assert set(plain.state_dict()) == set(fused.state_dict())
+    for name, value in plain.state_dict().items():
+        assert torch.allclose(value, fused.state_dict()[name], atol=1e-4), name
+
+
+def test_compiling_without_a_compiler_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UsageError, match=r"needs the C\+\+ compiler 'no-such-compiler'"):
+        _train(tmp_path, steps=2, compile=True)
