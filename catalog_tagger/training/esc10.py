@@ -149,6 +149,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trunk", type=Path, help="weights of a tagger that never heard these clips")
     parser.add_argument("--frontend", type=yaml.safe_load, default={"name": "cqt"}, help="as in a configuration")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--compile", action="store_true", help="fuse the network's operations; needs a C++ compiler")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     options.cache = options.cache or options.out / "cache"
@@ -234,6 +235,7 @@ def _train(options: argparse.Namespace, bank: TagBank, *, seed: int) -> nn.Modul
             mixup_alpha=options.mixup,
             validate_every_steps=options.steps,
             bfloat16=True,
+            compile=options.compile,
             device="cpu",
             workers=0,
         ),
