@@ -127,7 +127,8 @@ def _key(clips: Sequence[Clip], degraded: bool) -> str:
             found = clip.path.stat()
         except OSError as error:
             raise UsageError(f"{clip.path}: named in the manifest, but {error.strerror}") from error
-        digest.update(f"{clip.path}\t{found.st_size}\t{found.st_mtime_ns}\n".encode())
+        # one file has one name: a manifest is named now from here, now from there
+        digest.update(f"{clip.path.resolve()}\t{found.st_size}\t{found.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -36,6 +36,17 @@ def test_holds_what_the_decoder_gives(tmp_path: Path) -> None:
     assert seen == [], "a whole cache is not built again"
 
 
+def test_a_manifest_named_from_another_folder_finds_the_same_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_collection(tmp_path / "data", per_kind=1, seconds=1.0)
+    open_cache(read_manifest(manifest), tmp_path / "cache", degraded=False)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    near = read_manifest(Path("../data") / manifest.name)
+    open_cache(near, tmp_path / "cache", degraded=False, progress=lambda *_: pytest.fail("decoded again"))
+
+
 def test_a_clip_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     clips = read_manifest(write_collection(tmp_path / "data", per_kind=1, seconds=1.0))
     clips[1].path.write_bytes(b"<html>not audio</html>")
