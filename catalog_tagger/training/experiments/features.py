@@ -1,8 +1,7 @@
 """Each front end over the samples of a set, once for all settings that use it.
 
-`<folder>/<key>.npy` holds float16 [shape=(samples, ...)], one row per sample in order; the key is a
-hash of the front end and the samples. A file is written beside its name and renamed when it is
-whole: what exists is complete, and anything else is made again.
+`<folder>/<key>/rows.npy` holds float16 [shape=(samples, ...)], one row per sample in order; the key is
+a hash of the front end and the samples. Its folder is there whole or not at all (see `folders`).
 """
 
 from __future__ import annotations
@@ -25,8 +24,10 @@ from catalog_tagger.frontends import build_frontend
 from catalog_tagger.training.batch import Batch
 from catalog_tagger.training.cache import PcmCache
 from catalog_tagger.training.experiments.samples import Sample
+from catalog_tagger.training.folders import written_whole
 
 _CHUNK: Final = 16
+_ROWS: Final = "rows.npy"
 
 Features = npt.NDArray[np.float16]
 
@@ -45,11 +46,11 @@ def open_features(
         What tells one cache of recordings from another.
     """
     told = json.dumps([spec, fingerprint, [astuple(sample) for sample in samples]], sort_keys=True)
-    path = folder / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.npy"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _compute(spec, samples, cache, path)
-    rows: Features = np.load(path, mmap_mode="r")
+    place = folder / hashlib.sha256(told.encode()).hexdigest()[:16]
+    if not place.exists():
+        with written_whole(place) as unfinished:
+            _compute(spec, samples, cache, unfinished / _ROWS)
+    rows: Features = np.load(place / _ROWS, mmap_mode="r")
     return rows
 
 
@@ -57,7 +58,6 @@ def open_features(
 def _compute(spec: Mapping[str, Any], samples: Sequence[Sample], cache: PcmCache, path: Path) -> None:
     context = spec.get("context", 0)
     frontend = build_frontend({key: value for key, value in spec.items() if key != "context"}).eval()
-    unfinished = path.with_suffix(".unfinished")
     rows: np.memmap[Any, np.dtype[np.float16]] | None = None
     for first in range(0, len(samples), _CHUNK):
         pcm = [
@@ -68,11 +68,10 @@ def _compute(spec: Mapping[str, Any], samples: Sequence[Sample], cache: PcmCache
         values = values[..., context : values.shape[-2] - context, :]
         if rows is None:
             shape = (len(samples), *values.shape[1:])
-            rows = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float16, shape=shape)
+            rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
         rows[first : first + len(values)] = values
     if rows is not None:
         rows.flush()
-    unfinished.replace(path)
 
 
 class Standard:
