@@ -138,16 +138,14 @@ def music_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
     elif draw < 0.57 and banks.notes:
         return _treated(MUSIC, *_note_sequence(banks.notes, length, rng), rng)
     else:
-        bank = banks.music
-    if bank is not banks.music:
-        return _sung_layer(bank, length, rng)
-    return _treated(MUSIC, *_excerpt(bank, length, rng, octaves=0.3, wide=0.7), rng)
+        return _produced_layer(banks.music, length, rng)
+    return _sung_layer(bank, length, rng)
 
 
 def bed_layer(banks: Banks, length: int, rng: np.random.Generator) -> Layer:
     """Music to speak over: mostly produced, now and then any."""
     if banks.music and rng.random() < _PRODUCED_BEDS:
-        return _treated(MUSIC, *_excerpt(banks.music, length, rng, octaves=0.3, wide=0.7), rng)
+        return _produced_layer(banks.music, length, rng)
     return music_layer(banks, length, rng)
 
 
@@ -260,6 +258,10 @@ def _crowd(bank: Bank, length: int, rng: np.random.Generator) -> tuple[Float32Ar
             samples += one * np.float32(0.05 / level * 10 ** (rng.uniform(-8, 0) / 20))
             active |= heard
     return samples, active
+
+
+def _produced_layer(bank: Bank, length: int, rng: np.random.Generator) -> Layer:
+    return _treated(MUSIC, *_excerpt(bank, length, rng, octaves=0.3, wide=0.7), rng)
 
 
 def _sung_layer(bank: Bank, length: int, rng: np.random.Generator) -> Layer:
