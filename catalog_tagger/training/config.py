@@ -61,6 +61,7 @@ class SyntheticConfig(Strict):
     choir: int = Field(default=0, ge=0, description="choirs out of speech")
     resung: int = Field(default=0, ge=0, description="the clips of singing in other voices")
     respoken: int = Field(default=0, ge=0, description="speech with another intonation")
+    whispered: int = Field(default=0, ge=0, description="speech without a voice")
 
 
 class OptimisationConfig(Strict):

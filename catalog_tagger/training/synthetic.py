@@ -1,7 +1,7 @@
 """Recordings that `singing` makes out of those of one side of the split.
 
-Four kinds: `sung` and `choir` out of speech, `resung` out of solo singing (all three are music),
-and `respoken` out of speech (which stays speech, so that the vocoder's sound tells nothing).
+Five kinds: `sung` and `choir` out of speech, `resung` out of solo singing (all three are music),
+`respoken` and `whispered` out of speech (which stay speech, so that the vocoder's sound tells nothing).
 Made from a training voice they serve training alone, from a voice of validation validation alone.
 They are kept as `made` says.
 """
@@ -28,6 +28,7 @@ _SUNG_S: Final = 6.5
 _TAKEN_SAMPLES: Final = 7 * SAMPLE_RATE_HZ
 _SHORTEST_SAMPLES: Final = 3 * SAMPLE_RATE_HZ // 2
 _BELOW_LOUD_DB: Final = 32.0
+_OF_ONE: Final = {"resung": singing.resing, "respoken": singing.respeak, "whispered": singing.whisper}
 
 
 def make_synthetic(
@@ -39,7 +40,7 @@ def make_synthetic(
     cache_dir: Path,
     progress: KindProgress,
 ) -> dict[str, Bank]:
-    """The banks `sung` (with `choir` and `resung` as further sources of it) and `respoken`.
+    """The banks `sung` (with `choir` and `resung` as further sources of it) and `respoken` (with `whispered`).
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def make_synthetic(
         Called with the kind, how many are made, and of how many.
     """
     found: dict[str, list[Recording]] = {}
-    for kind in ("sung", "choir", "resung", "respoken"):
+    for kind in ("sung", "choir", "resung", "respoken", "whispered"):
         bank = banks["singing" if kind == "resung" else "speech"]
         count = round(share * getattr(config, kind)) if bank else 0
         found[kind] = kept(
@@ -64,7 +65,10 @@ def make_synthetic(
             below_loud_db=_BELOW_LOUD_DB,
             progress=partial(progress, kind),
         )
-    return {"sung": Bank(found["sung"] + found["choir"] + found["resung"]), "respoken": Bank(found["respoken"])}
+    return {
+        "sung": Bank(found["sung"] + found["choir"] + found["resung"]),
+        "respoken": Bank(found["respoken"] + found["whispered"]),
+    }
 
 
 def _make(kind: str, bank: Bank, rng: np.random.Generator) -> Made:
@@ -76,7 +80,7 @@ def _make(kind: str, bank: Bank, rng: np.random.Generator) -> Made:
     elif taken and kind == "choir":
         samples = singing.sing_together(taken, rng, length_s=_SUNG_S)
     elif taken:
-        samples = (singing.resing if kind == "resung" else singing.respeak)(taken[0], rng)
+        samples = _OF_ONE[kind](taken[0], rng)
     return Made(samples, source=kind, group=drawn[0].group)
 
 

@@ -13,7 +13,7 @@ from catalog_tagger.errors import UsageError
 from catalog_tagger.training.acting import act
 from catalog_tagger.training.bank import Bank, Recording
 from catalog_tagger.training.made import VERSION, Made, kept
-from catalog_tagger.training.singing import resing, respeak, sing, sing_together
+from catalog_tagger.training.singing import resing, respeak, sing, sing_together, whisper
 
 #: What is made of two voices by two seeds: seconds, and dB in the octaves from 125 Hz to 8 kHz.
 SOUND_OF_VERSION = 4
@@ -24,6 +24,7 @@ SOUND = {
     "choir": [[3.2, -45.5, -26.9, -30.2, -29.7, -29.0, -49.7], [7.7, -48.1, -34.6, -30.7, -32.5, -25.4, -49.7]],
     "resung": [[1.7, -46.2, -35.9, -40.8, -31.5, -28.2, -49.9], [3.0, -48.0, -34.1, -34.1, -36.5, -30.9, -50.0]],
     "respoken": [[2.7, -50.0, -46.3, -34.0, -42.8, -29.9, -49.6], [2.1, -48.8, -34.7, -28.9, -29.5, -32.4, -49.8]],
+    "whispered": [[2.1, -50.0, -44.2, -33.4, -33.0, -27.4, -49.2], [3.4, -50.0, -49.1, -36.2, -37.1, -27.4, -49.0]],
 }
 
 
@@ -100,6 +101,7 @@ def test_other_sound_of_the_same_input_is_another_version() -> None:
         "choir": lambda rng: sing_together([man, woman], rng, length_s=3.0),
         "resung": lambda rng: resing(man, rng),
         "respoken": lambda rng: respeak(woman, rng),
+        "whispered": lambda rng: whisper(woman, rng),
     }
     found = {kind: [_sound(make(np.random.default_rng(seed))) for seed in (1, 2)] for kind, make in made.items()}
     same = found.keys() == SOUND.keys() and all(

@@ -13,7 +13,7 @@ from catalog_tagger.training.bank import Bank, Recording
 from catalog_tagger.training.config import SyntheticConfig
 from catalog_tagger.training.synthetic import KindProgress, make_synthetic
 
-COUNTS = SyntheticConfig(sung=2, choir=1, resung=1, respoken=1)
+COUNTS = SyntheticConfig(sung=2, choir=1, resung=1, respoken=1, whispered=1)
 
 
 def _bank(seed: int, source: str) -> Bank:
@@ -47,7 +47,7 @@ def folder(banks: dict[str, Bank], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_as_many_as_asked_for_in_the_groups_of_their_voices(banks: dict[str, Bank], folder: Path) -> None:
     made = _make(banks, folder, progress=_never)
     assert [one.source for one in made["sung"].recordings] == ["sung", "sung", "choir", "resung"]
-    assert [one.source for one in made["respoken"].recordings] == ["respoken"]
+    assert [one.source for one in made["respoken"].recordings] == ["respoken", "whispered"]
     for one in (*made["sung"].recordings, *made["respoken"].recordings):
         assert one.group.startswith("songs" if one.source == "resung" else "spoken")
         assert np.abs(one.pcm).max() > 8000

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from toy_collection import babble
 
-from catalog_tagger.training.singing import resing, respeak, sing, sing_together
+from catalog_tagger.training.singing import resing, respeak, sing, sing_together, whisper
 from catalog_tagger.training.voice import FRAME_S, Ring, analyse, synthesise
 
 
@@ -62,6 +64,24 @@ def test_respoken_is_finite_and_loud_enough() -> None:
     made = respeak(babble(rng, 3.0).astype(np.float32), rng)
     assert np.isfinite(made).all()
     assert float(np.abs(made).max()) == pytest.approx(0.5, rel=0.01)
+
+
+def test_a_whisper_has_no_harmonics_and_little_below_the_first_formant() -> None:
+    spoken = _vowel(130.0)
+
+    def share(samples: np.ndarray, chosen: Callable[[np.ndarray], np.ndarray]) -> float:
+        power = np.square(np.abs(np.fft.rfft(samples)))
+        return float(power[chosen(np.fft.rfftfreq(samples.size, 1 / 16_000))].sum() / power.sum())
+
+    def harmonic(hertz: np.ndarray) -> np.ndarray:
+        return np.abs((hertz + 65) % 130 - 65) < 10  # a seventh of all
+
+    assert share(spoken, harmonic) > 0.9
+    for seed in range(4):
+        made = whisper(spoken, np.random.default_rng(seed))
+        assert float(np.abs(made).max()) == pytest.approx(0.5, rel=0.01)
+        assert share(made, harmonic) < 0.35
+        assert share(made, lambda hertz: hertz < 400) < 0.3 * share(spoken, lambda hertz: hertz < 400)
 
 
 def test_silence_is_not_sung() -> None:
