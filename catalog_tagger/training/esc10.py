@@ -14,7 +14,7 @@ figures out altogether: of the other four, three are trained on and one is measu
 each clip of each fold for, from one view and from the mean logit of `VIEWS`; and `heads`, per head and
 way of looking the accuracy of every fold, and over the folds with Wilson's interval and a bootstrap
 over original recordings. Folds that are there with equal settings are kept, so that a run that was
-ended goes on; other settings need another folder.
+ended goes on; other settings need another folder. `results.md` beside it holds the same as tables.
 """
 
 from __future__ import annotations
@@ -54,7 +54,14 @@ FOLDS: Final = (1, 2, 3, 4, 5)
 VIEWS: Final = tuple((start, bins) for start in (0.0, 0.25, 0.5, 0.75) for bins in (-1, 0, 1))
 _TOGETHER: Final = "mean of the heads"
 _RESULTS: Final = "results.json"
+_TABLES: Final = "results.md"
 _NOT_SETTINGS: Final = ("manifest", "out", "cache", "folds")
+#: Accuracies on ESC-10 that others published, per cent.
+PUBLISHED: Final = (
+    ("random forest on MFCC and zero crossings (Piczak, ACM MM 2015)", 72.7),
+    ("first CNN (Piczak, MLSP 2015)", 80.0),
+    ("people (Piczak, ACM MM 2015)", 95.7),
+)
 Taken = dict[str, dict[int, npt.NDArray[np.int64]]]
 
 
@@ -119,11 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         minutes += (time.monotonic() - started) / 60
         results: dict[str, Any] = {"settings": settings, "minutes": round(minutes, 1)}
         results |= _results(taken, truth, folds, recordings, names, inner=options.inner)
-        unfinished = options.out / f"{_RESULTS}.unfinished"
-        unfinished.write_text(json.dumps(results) + "\n", encoding="utf-8")
-        unfinished.replace(options.out / _RESULTS)
+        _write_whole(options.out / _RESULTS, json.dumps(results) + "\n")
         print(f"fold {fold}: " + _line(results["heads"], fold), flush=True)
     results = _results(taken, truth, folds, recordings, names, inner=options.inner)
+    _write_whole(options.out / _TABLES, tables(results, settings, inner=options.inner))
     for title, row in results["heads"].items():
         print(f"{title:24s} one view {row['one view']['text']}; {len(VIEWS)} views {row['views']['text']}")
 
@@ -313,6 +319,39 @@ def _confusion(
     for fold, answer in taken.items():
         np.add.at(counts, (truth[folds == (fold % 5 + 1 if inner else fold)], answer[-1]), 1)
     return counts.tolist()
+
+
+def tables(results: dict[str, Any], settings: dict[str, str], *, inner: bool) -> str:
+    """What `results.json` holds as tables in Markdown: per head, and what is taken for what."""
+    folds = sorted(results["answers"]["views"], key=int)
+    which = "the inner fold beside each" if inner else "each measured by a network that learned from the others"
+    lines = [
+        f"# ESC-10: {len(folds)} folds, {which}",
+        "",
+        f"Per cent of clips that are right: `one view` hears a clip once, `{len(VIEWS)} views` takes the mean logit of "
+        "it turned and transposed. In brackets 95 % intervals: Wilson's over clips, then whole recordings drawn anew. "
+        f"All heads sit on one trunk. Settings: {', '.join(f'{key} {value}' for key, value in settings.items())}.",
+        "",
+        f"| head | one view | {len(VIEWS)} views | folds {', '.join(str(fold) for fold in folds)} |",
+        "|---|---|---|---|",
+    ]
+    for head, row in results["heads"].items():
+        shares = {int(fold): value for fold, value in row["views"]["folds"].items()}
+        by_fold = " ".join(f"{100 * shares[int(fold)]:.1f}" for fold in folds)
+        lines.append(f"| {head} | {row['one view']['text']} | {row['views']['text']} | {by_fold} |")
+    lines += [f"| {title} | {share_:.1f} | | |" for title, share_ in PUBLISHED]
+    names = [name.replace("_", " ") for name in results["labels"]]
+    lines += ["", f"What the mean of the heads takes each sound for ({len(VIEWS)} views), clips:", ""]
+    lines += [f"| true | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for name, counts in zip(names, results["confusion"], strict=True):
+        lines.append(f"| {name} | {' | '.join(str(count or '') for count in counts)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
 
 
 def _line(heads: dict[str, Any], fold: int) -> str:

@@ -56,6 +56,11 @@ def test_every_fold_is_measured_once_and_kept_by_the_next_run(manifest: Path, tm
         accuracy = both["heads"][head]["one view"]["accuracy"]
         assert (accuracy["of"], len(accuracy["wilson"])) == (4, 2)
     assert sum(map(sum, both["confusion"])) == 4
+    table = (tmp_path / "results.md").read_text().splitlines()
+    rows = {line.split("|")[1].strip(): line for line in table if line.startswith("| ")}
+    assert {*HEADS, "mean of the heads", "high", "low"} <= set(rows)
+    right = both["heads"]["mean of the heads"]["views"]["accuracy"]
+    assert f"{100 * right['share']:.1f} % of 4" in rows["mean of the heads"]
     with pytest.raises(UsageError, match="folds of other settings"):
         run(manifest, tmp_path, "--folds", "3", steps=2)
 
