@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 _PIPE_WIDTH = 120
+_SURE = 0.75
 
 
 def note(line: str) -> None:
@@ -23,7 +24,8 @@ def note(line: str) -> None:
 def comparison_sql(manifest: Path) -> str:
     """SQL over a warehouse and the catalogue's own manifest; no double quotes, so that a shell can hold it in some.
 
-    A label and a content type that go together are pairs of the list; any other pair differs.
+    A label and a content type that go together are pairs of the list; any other pair differs, where the
+    content type is sure enough to trouble an editor with.
     """
     name = str(manifest).replace("'", "''")
     return f"""
@@ -31,6 +33,7 @@ def comparison_sql(manifest: Path) -> str:
            round(t.content_confidence, 2) as confidence, nullif(t.voice_gender, 'unknown') as voice,
            array_to_string([a.tag for a in t.tags if a.score >= 0.5 and a.tag not in ('speech', 'music')][1:2], ', ')
            as tags, coalesce(t.error_code, t.status) as status,
+           t.content_confidence >= {_SURE} and
            (label, heard) not in (('music', 'music'), ('audiobook', 'speech'), ('podcast', 'speech'),
                                   ('podcast', 'mixed'), ('sound effect', 'other')) as differs
     from read_csv('{name}', all_varchar = true) m left join tracks t using (track_id)
