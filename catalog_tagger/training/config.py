@@ -90,7 +90,9 @@ class OptimisationConfig(Strict):
     mask_frames: int = Field(default=24, ge=0, description="widest stripe of time blanked")
     mask_bins: int = Field(default=16, ge=0, description="widest stripe of frequency blanked")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU where there is one")
-    bfloat16: bool = False
+    bfloat16: bool = Field(
+        default=False, description="products in bfloat16, where the device has instructions for them"
+    )
     compile: bool = Field(
         default=False,
         description="fuse the network's operations: half the time of a step on a CPU, a minute before the first; "

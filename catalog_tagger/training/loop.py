@@ -44,6 +44,7 @@ from catalog_tagger.training.config import OptimisationConfig
 from catalog_tagger.training.curves import Curves
 from catalog_tagger.training.dealing import blocks_of, deal
 from catalog_tagger.training.losses import Loss
+from catalog_tagger.training.precision import multiplies_bfloat16
 from catalog_tagger.training.ranks import Ranks, alone
 from catalog_tagger.training.regularizers import Regularizer
 
@@ -119,6 +120,7 @@ class Trainer:
         self._best = self._best_error = math.inf
         self._since_best, self._validated_at = 0, -1
         config = self.config
+        self._bfloat16 = config.bfloat16 and multiplies_bfloat16(self.ranks.device)
         self._penalty = (
             Regularizer(self.model, penalty=config.penalty, strength=config.penalty_strength)
             if config.penalty is not None
@@ -236,7 +238,7 @@ class Trainer:
             batch = mixup(batch, generator, alpha=config.mixup_alpha)
         features = mask_stripes(batch.features, generator, frames=config.mask_frames, bins=config.mask_bins)
         batch = Batch(features, batch.target, batch.weight).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=self._bfloat16):
             logits = model(batch.features)
         logits = logits.float()
         answers = len(logits) // len(batch)  # an ensemble gives several of each example

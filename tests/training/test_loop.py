@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from catalog_tagger.errors import UsageError
+from catalog_tagger.training import loop
 from catalog_tagger.training.batch import Batch
 from catalog_tagger.training.config import OptimisationConfig
 from catalog_tagger.training.loop import Trainer
@@ -94,6 +95,16 @@ def test_learns_by_either_loss_and_method(tmp_path: Path, loss: Loss, options: d
     assert lines[-1]["validation_error"] == 0.0
     assert lines[-1] == {**lines[-1], "best_validation_error": 0.0, "step": 60}
     assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == lines
+
+
+@pytest.mark.parametrize("has_instructions", [False, True])
+def test_bfloat16_is_left_where_it_would_be_emulated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_instructions: bool
+) -> None:
+    monkeypatch.setattr(loop, "multiplies_bfloat16", lambda device: has_instructions)
+    _, asked = _train(tmp_path / "asked", steps=3, bfloat16=True)
+    _, plain = _train(tmp_path / "plain", steps=3)
+    assert (asked == plain) is not has_instructions
 
 
 class Twice(nn.Module):
