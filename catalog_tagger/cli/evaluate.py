@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+_NAMED: Final = 5
 _PIPE_WIDTH: Final = 200  # nothing is cut where no terminal sets a width
 
 
@@ -76,7 +77,16 @@ def evaluate(
     from catalog_tagger.cli.output import show_json
     from catalog_tagger.cli.training_display import TrainingDisplay
     from catalog_tagger.models.bundle import load_bundle, shipped_bundles
-    from catalog_tagger.training.evaluation import choose, doubts, evaluate_bundle, read_material, require_comparable
+    from catalog_tagger.training.evaluation import (
+        choose,
+        doubts,
+        evaluate_bundle,
+        read_material,
+        require_comparable,
+        silent_clips,
+    )
+    from catalog_tagger.training.folders import require_writable
+    from catalog_tagger.training.manifest import named_in
     from catalog_tagger.training.pages import write_page
     from catalog_tagger.training.pages.evaluation import evaluation_page
     from catalog_tagger.training.pages.stress import stress_page
@@ -88,12 +98,19 @@ def evaluate(
     loaded = load_bundle(bundle)
     rival = None if against is None else load_bundle(against)
     require_comparable(loaded, rival)
+    require_writable(out)
     split, clips = choose(manifest, split=split)
     beside = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     beside.print(f"{len(clips):,} clips, split {split} of {manifest.name}")
     for of in (loaded, rival):
         for doubt in [] if of is None else doubts(of, clips):
             beside.print(f"warning: {doubt}")
+    silent = silent_clips(loaded, clips)
+    if silent:
+        told = sorted({label for clip in silent for label in named_in(clip)} - set(loaded.labels))
+        more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
+        names = f" (labels: {', '.join(told[:_NAMED])}{more})" if told else ""
+        beside.print(f"warning: {len(silent):,} of them say nothing of {bundle}'s labels and count nowhere{names}")
     with TrainingDisplay(Console(stderr=True)) as display:
         material = read_material(manifest, split=split, cache_dir=cache, progress=display.prepare)
         if stress:

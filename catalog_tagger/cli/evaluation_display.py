@@ -91,7 +91,7 @@ def _shares(figures: Mapping[str, Any], names: Sequence[str]) -> Table:
                 table.add_row(
                     name.replace("_", " "),
                     f"{one['of']:,} {level}",
-                    f"{100 * one['share']:.1f} %",
+                    f"{100 * one['right'] / one['of']:.1f} %",  # a share of four digits would be rounded twice
                     _ends(one["wilson"]),
                     _ends(one["over_sources"]),
                 )

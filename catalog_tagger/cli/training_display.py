@@ -80,8 +80,16 @@ def show_scaffold(made: Scaffold) -> None:
     """What was written for a training, and what comes next."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     for label, count in made.clips.items():
-        console.print(f"{label}: {count:,} clips")
-    console.print(f"{made.manifest}: {sum(made.clips.values()):,} clips, {made.test:,} of them kept for the test")
+        held_out = f"{made.validation[label]:,} to validate on, {made.test[label]:,} to test"
+        console.print(f"{label}: {count:,} clips, of them {held_out}")
+    for split, rows in (("validation", made.validation), ("test", made.test)):
+        without = [label for label, count in rows.items() if not count]
+        if without:
+            console.print(
+                f"warning: nothing of {', '.join(without)} is kept for {split}: what lies in one folder stays on one "
+                "side; give such a label four folders, or files outside of folders"
+            )
+    console.print(f"{made.manifest}: {sum(made.clips.values()):,} clips")
     console.print(f"{made.config}: a training of the task {made.task}")
     console.print(f"\nnext: {shlex.join(['catalog-tagger', 'train', str(made.config), '--out', made.config.stem])}")
 
@@ -109,7 +117,7 @@ def figures_table(figures: dict[str, Any]) -> Table:
                 name,
                 f"{figure['of']:,} {items}",
                 definition.replace("_", " "),
-                f"{100 * figure['share']:.2f} %",
+                f"{100 * figure['right'] / figure['of']:.2f} %",
                 f"{100 * figure['wilson'][0]:.1f}-{100 * figure['wilson'][1]:.1f}",
                 f"{100 * ends[0]:.1f}-{100 * ends[1]:.1f} ({one.get('over', 'sources')})" if ends else "",
             )

@@ -248,7 +248,9 @@ def load_bundle(name_or_dir: str | Path) -> Bundle:
         weights = (folder / WEIGHTS_FILE).read_bytes()
         text = (folder / JSON_FILE).read_bytes()
     except OSError as error:
-        raise UsageError(f"bundle {folder}: {error.strerror}: {error.filename}") from error
+        inside = folder / "bundle"
+        hint = f"; the bundle of the training there is {inside}" if (inside / JSON_FILE).is_file() else ""
+        raise UsageError(f"{folder}: is no bundle: {error.strerror}: {error.filename}{hint}") from error
     content = _parse(folder, text, weights)
     decision = _thresholds(folder, content.get("decision", {}))
     try:
@@ -307,9 +309,9 @@ def _parse(folder: Path, text: bytes, weights: bytes) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UsageError(f"bundle {folder}: {JSON_FILE} is not a bundle of format {FORMAT}")
     if content.get("sha256") != _content_hash(content):
-        raise UsageError(f"bundle {folder}: {JSON_FILE} was altered after it was written")
+        raise UsageError(f"bundle {folder}: {JSON_FILE} was altered after it was written; copy the bundle anew")
     if content.get("weights_sha256") != hashlib.sha256(weights).hexdigest():
-        raise UsageError(f"bundle {folder}: {WEIGHTS_FILE} is not the file the card speaks of")
+        raise UsageError(f"bundle {folder}: {WEIGHTS_FILE} is not the file the card speaks of; copy the bundle anew")
     return content
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -107,7 +108,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             start = file.read(9)
         if start[8:9] == b"{":  # safetensors: eight bytes of length, then JSON
             return dict(load_file(path))
-        with torch.serialization.safe_globals(_numpy_parts()):
+        with torch.serialization.safe_globals(_numpy_parts()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle's protocol: what is refused is refused by the error
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -143,7 +145,7 @@ def read_labels(path: Path, count: int) -> list[str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: cannot be read as CSV: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path}: needs the columns index (a number) and display_name: {error}") from error
+        raise UsageError(f"{path}: needs the columns index, a number, and display_name in every row") from error
     if sorted(rows) != list(range(count)) or len(set(rows.values())) != count:
         raise UsageError(f"{path}: names {len(set(rows.values()))} classes; the checkpoint has {count}, from 0 on")
     return [rows[index] for index in range(count)]
@@ -206,10 +208,15 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, kind: str) 
         for name, value in own.items()
         if name in state and state[name].shape != value.shape
     ]
+    wrong += [f"{name} holds values that are no numbers" for name, value in state.items() if _broken(value)]
     if wrong:
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise UsageError(f"{path}: is not a checkpoint of {kind}: {'; '.join(wrong[:_SHOWN])}{more}")
     model.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()}, assign=True)
+
+
+def _broken(value: Tensor) -> bool:
+    return value.is_floating_point() and not bool(value.isfinite().all())
 
 
 def _card(checkpoint: Path, kind: Kind, model: nn.Module, *, labels: Path | None, pca: Path | None) -> dict[str, Any]:
@@ -221,7 +228,7 @@ def _card(checkpoint: Path, kind: Kind, model: nn.Module, *, labels: Path | None
         "purpose": "AudioSet classes and an embedding." if kind != "vggish" else "An embedding; no classes.",
         "notes": f"Imported from {checkpoint.name}. {source}, as published: check the terms of your copy.",
         "limits": [
-            "Scores are the network's own sigmoids: no calibration was fitted.",
+            *([] if kind == "vggish" else ["Scores are the network's own sigmoids: no calibration was fitted."]),
             "Nothing was measured here; the publisher's figures are for segments of ten seconds.",
         ],
         "parameters": sum(one.numel() for one in model.parameters()),
@@ -250,4 +257,7 @@ def _numpy_parts() -> list[Any]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
+    told = str(error).splitlines()
+    return (
+        told[0].split(". ")[0] if told else "it ends too soon" if isinstance(error, EOFError) else type(error).__name__
+    )

@@ -9,8 +9,8 @@ of modification, and whether a degraded copy was asked for):
 - `index.json`    the length of each clip in samples, in the order of the clips.
 
 A folder that exists was written whole, also where several trainings build the same one (`folders`);
-one whose files are not as long as its index says is refused. A clip that cannot be decoded ends the
-build with an error that names it; nothing is left behind.
+one whose files are not as long as its index says is refused. Clips that are missing or cannot be
+decoded end the build, after all were tried, with one error that names them; nothing is left behind.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from catalog_tagger.training.manifest import Clip
 
 LEVEL_HOP_SAMPLES: Final = SAMPLE_RATE_HZ // 100
 SILENCE_DB: Final = -100.0
+_NAMED: Final = 10
 Int16Array = npt.NDArray[np.int16]
 Progress = Callable[[int, int], None]
 
@@ -122,14 +123,26 @@ def with_lengths(clips: Sequence[Clip], cache: PcmCache) -> tuple[Clip, ...]:
 
 def _key(clips: Sequence[Clip], degraded: bool) -> str:
     digest = hashlib.sha256(b"degraded" if degraded else b"plain")
+    missing = []
     for clip in clips:
         try:
             found = clip.path.stat()
         except OSError as error:
-            raise UsageError(f"{clip.path}: named in the manifest, but {error.strerror}") from error
+            missing.append(f"{clip.path}: {error.strerror}")
+            continue
         # one file has one name: a manifest is named now from here, now from there
         digest.update(f"{clip.path.resolve()}\t{found.st_size}\t{found.st_mtime_ns}\n".encode())
+    if missing:
+        raise _unusable(missing, clips, "cannot be opened", "correct their paths in the manifest")
     return digest.hexdigest()[:16]
+
+
+def _unusable(found: list[str], clips: Sequence[Clip], what: str, remedy: str) -> UsageError:
+    more = [f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
+    lines = "\n  ".join([*found[:_NAMED], *more])
+    return UsageError(
+        f"{len(found)} of the {len(clips)} clips {what}; {remedy}, or remove their rows from it:\n  {lines}"
+    )
 
 
 def _build(clips: Sequence[Clip], folder: Path, *, degraded: bool, progress: Progress | None) -> None:
@@ -139,7 +152,12 @@ def _build(clips: Sequence[Clip], folder: Path, *, degraded: bool, progress: Pro
         (folder / "degraded.i16").open("wb") as degraded_file,
         (folder / "levels.i8").open("wb") as level_file,
     ):
-        for position, (pcm, copy) in enumerate(_decoded(clips, degraded=degraded)):
+        broken = []
+        for position, decoded in enumerate(_decoded(clips, degraded=degraded)):
+            if isinstance(decoded, str):
+                broken.append(decoded)
+                continue
+            pcm, copy = decoded
             lengths.append(int(pcm.size))
             pcm_file.write(pcm.tobytes())
             levels = frame_levels_db(pcm.astype(np.float32) / 32768.0)
@@ -147,26 +165,30 @@ def _build(clips: Sequence[Clip], folder: Path, *, degraded: bool, progress: Pro
             degraded_file.write(copy.tobytes())
             if progress is not None:
                 progress(position + 1, len(clips))
+    if broken:
+        raise _unusable(broken, clips, "cannot be decoded", "mend the files that the manifest names")
     if not degraded:
         (folder / "degraded.i16").unlink()
     (folder / INDEX).write_text(json.dumps({"samples": lengths}))
 
 
-def _decoded(clips: Sequence[Clip], *, degraded: bool) -> Iterator[tuple[Int16Array, Int16Array]]:
+def _decoded(clips: Sequence[Clip], *, degraded: bool) -> Iterator[tuple[Int16Array, Int16Array] | str]:
     """Samples of each clip and its degraded copy (empty unless asked for), in order, by a thread per core.
+
+    A clip that cannot be decoded gives a line that says why instead.
 
     Threads serve: decoders and encoders run without the interpreter's lock.
     """
     threads = os.cpu_count() or 1
 
-    def one(clip: Clip) -> tuple[Int16Array, Int16Array]:
+    def one(clip: Clip) -> tuple[Int16Array, Int16Array] | str:
         try:
             pcm = read_pcm(clip.path)
         except (CatalogTaggerError, OSError) as error:
-            raise UsageError(f"{clip.path}: cannot be decoded: {error}") from error
+            return f"{clip.path}: {error}"
         return pcm, _degrade(pcm, clip) if degraded else pcm[:0]
 
-    pending: deque[Future[tuple[Int16Array, Int16Array]]] = deque()
+    pending: deque[Future[tuple[Int16Array, Int16Array] | str]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         for clip in clips:

@@ -24,16 +24,18 @@ def make_card(
     minutes: float,
     machine: str,
     started_from: str | None,
+    doubts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The card of a bundle, ready for JSON.
 
     `about` is what the task says of itself and of its data: `purpose`, `definitions`,
-    `training_sources`, `validation_sources`.
+    `training_sources`, `validation_sources`; `doubts`, what the training itself found wanting, are
+    limits beside those that the configuration names.
     """
     return {
         "purpose": about["purpose"],
         "notes": config.notes,
-        "limits": list(config.limits),
+        "limits": [*config.limits, *doubts],
         "parameters": parameters,
         "training": {
             "minutes": round(minutes, 1),

@@ -163,11 +163,14 @@ def read_config(path: Path, settings: Sequence[str] = (), **overrides: Any) -> T
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{path}: cannot be read: {reason}; name the YAML file of a training") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise UsageError(f"{path}: must hold keys and values, not {type(data).__name__}")
+    if isinstance(data.get("manifest"), str) and "manifest" not in overrides:
+        data["manifest"] = path.parent / data["manifest"]  # as names in a manifest are relative to the manifest
     for setting in settings:
         _put(data, setting)
     from catalog_tagger.training.tasks import task_named

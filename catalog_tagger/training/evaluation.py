@@ -90,6 +90,24 @@ def doubts(bundle: Bundle, clips: Sequence[Clip]) -> list[str]:
     return found
 
 
+def silent_clips(bundle: Bundle, clips: Sequence[Clip]) -> list[Clip]:
+    """Those that say nothing of the bundle's labels, and count nowhere.
+
+    Raises
+    ------
+    UsageError
+        None says anything.
+    """
+    definitions = definitions_of(bundle)
+    found = [clip for clip in clips if np.isnan(definitions.truth(clip)).all()]
+    if len(found) == len(clips):
+        raise UsageError(
+            f"none of the {len(clips)} clips says anything of {', '.join(definitions.labels)}; "
+            f"give them roles, genders or labels, as bundle {bundle.name} has them"
+        )
+    return found
+
+
 def require_comparable(bundle: Bundle, against: Bundle | None = None) -> None:
     """Refuse what cannot be measured before any audio is heard.
 
@@ -115,13 +133,8 @@ def evaluate_bundle(
     """
     definitions = definitions_of(bundle)
     rivals = None if against is None else _rivals(bundle, against)
+    unlabelled = len(silent_clips(bundle, material.clips))
     scores = _hear(bundle, definitions, material, progress)
-    unlabelled = int(np.isnan(scores.truth).all(axis=1).sum())
-    if unlabelled == len(scores.truth):
-        raise UsageError(
-            f"{material.manifest}: none of its {len(scores.truth)} clips says anything of "
-            f"{', '.join(definitions.labels)}; give them roles, genders or labels, as bundle {bundle.name} has them"
-        )
     levels = _levels(scores)
     document = {
         "format": FORMATS["evaluation"],

@@ -14,6 +14,7 @@ import contextlib
 import json
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,21 @@ def written_whole(folder: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def require_writable(folder: Path) -> None:
+    """Find out before hours of work whether a folder can be made, or filled where it is there; leaves no trace.
+
+    Raises
+    ------
+    UsageError
+        It cannot.
+    """
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    try:
+        tempfile.TemporaryDirectory(dir=there).cleanup()
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written to: {error.strerror}; give another --out") from error
 
 
 def read_index(folder: Path) -> Any:

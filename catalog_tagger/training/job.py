@@ -6,6 +6,9 @@ measures: on validation data and, where the manifest has rows with the split `te
 configuration asks for it, on those, once, after everything else is settled. The bundle is written
 last, in `<out>/bundle/`.
 
+An earlier training in `<out>` stays whole until this one has everything it needs, and is removed then:
+what lies there is always of one training.
+
 With several processes (`ranks`) every one runs the same job on other batches, and the first alone
 validates, measures and writes.
 """
@@ -14,11 +17,12 @@ from __future__ import annotations
 
 import math
 import platform
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +34,15 @@ from catalog_tagger.models import build_model
 from catalog_tagger.models.bundle import canonical_json, load_bundle, require_replaceable, save_bundle
 from catalog_tagger.training.card import make_card
 from catalog_tagger.training.config import TrainingConfig
+from catalog_tagger.training.folders import require_writable
 from catalog_tagger.training.loop import Report, Trainer
 from catalog_tagger.training.manifest import leaked_test_rows, read_manifest
 from catalog_tagger.training.measure import decode, select
 from catalog_tagger.training.ranks import Ranks, alone
 from catalog_tagger.training.tasks import Progress, Setting, TrainsOnStretches, task_named
+
+#: segments of either kind below which a label's calibration is doubtful
+_FEWEST: Final = 10
 
 
 @dataclass
@@ -79,6 +87,7 @@ class Job:
         model = self._untrained()
         self._require_fit(model)
         require_replaceable(self.out / "bundle")
+        require_writable(self.out)
         self._require_test_rows()
         if ranks.first_on_machine:
             self._say_which_test_rows_train()
@@ -89,6 +98,7 @@ class Job:
             self.task.prepare()
         if ranks.index == 0:
             self._require_held_out()
+            shutil.rmtree(self.out / "bundle", ignore_errors=True)
         trainer = Trainer(
             model=model,
             # A second training draws other examples from the same split.
@@ -112,18 +122,23 @@ class Job:
         config, task = self.config, self.task
         self.say("calibrating and measuring")
         model.eval()
-        calibration = task.loss.calibrate(*self._examples(model))
-        logits = self._logits(model)
+        logits, target, weight = self._examples(model)
+        calibration = task.loss.calibrate(logits, target, weight)
+        unlearned = _uncalibrated(task.labels, target, weight)
+        for doubt in unlearned:
+            self.say(f"warning: {doubt}")
+        listen = self._logits(model)
 
         @torch.inference_mode()
         def score(features: Tensor) -> Tensor:
-            return calibration.probabilities(logits(features))
+            return calibration.probabilities(listen(features))
 
         decision = task.decision(score)
         card = make_card(
             config=config,
             about=task.about(),
             figures=task.figures(score),
+            doubts=unlearned,
             parameters=sum(one.numel() for one in model.parameters()),
             minutes=minutes,
             started_from=self.started_from,
@@ -174,10 +189,11 @@ class Job:
         clips = read_manifest(self.config.manifest)
         found = leaked_test_rows(clips)
         if found:
+            tested = sum(clip.split == "test" for clip in clips)
             self.say(
-                f"{len(found)} of {sum(clip.split == 'test' for clip in clips)} rows of the split 'test' share a "
-                f"recording or a voice with rows that train, {found[0].path} for one: figures of that split will "
-                "flatter; give what belongs together one split"
+                f"warning: {len(found)} of {tested} rows of the split 'test' share a recording or a voice with rows "
+                f"that train, {found[0].path} for one: figures of that split will flatter; give what belongs together "
+                "one split"
             )
 
     def _decode_test_rows(self) -> None:
@@ -191,8 +207,9 @@ class Job:
         patience = self.config.optimisation.patience
         if patience:
             raise UsageError(
-                f"'optimisation.patience' is {patience}: nothing is held out to judge by; raise validation.fraction, "
-                "name sources in validation.hold_out, or set patience to 0"
+                f"{self.config.manifest}: 'optimisation.patience' is {patience}, but nothing is held out to judge by; "
+                "give rows the split validation, raise validation.fraction, name sources in validation.hold_out, "
+                "or set patience to 0"
             )
         self.say("nothing is held out for validation: the last weights are taken, and scores are not calibrated")
 
@@ -257,3 +274,18 @@ class Job:
             return math.nan, 1.0
         logits = loss.calibrate(logits, target, weight).calibrated(logits)
         return float(loss.cost(logits, target, weight)), loss.error(logits, target, weight)
+
+
+def _uncalibrated(labels: Sequence[str], target: Tensor, weight: Tensor) -> list[str]:
+    """Of which labels validation has too few examples to fit a probability on, as at most one sentence."""
+    few = []
+    for label, there, known in zip(labels, target.T, weight.T, strict=True):
+        true, false = (int(((there > 0.5) == truth)[known > 0].sum()) for truth in (True, False))
+        if min(true, false) < _FEWEST:
+            few.append(f"{label} ({true:,} with it, {false:,} without)")
+    if not few or not len(target):
+        return []
+    return [
+        f"Validation had fewer than {_FEWEST} segments with, or without: {', '.join(few)}; "
+        "the scores of these are no probabilities."
+    ]

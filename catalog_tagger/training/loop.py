@@ -198,8 +198,12 @@ class Trainer:
     def _begin(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for title in ("best", "last"):  # an earlier training's must not be taken for this one's
-                (self.folder / f"{title}.safetensors").unlink(missing_ok=True)
+            for name in (
+                "best.safetensors",
+                "last.safetensors",
+                "curves.png",
+            ):  # an earlier training's are not this one's
+                (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(f"{self.folder}: cannot be written to: {error.strerror}; give another --out") from error
         self._save("initial", self.model)

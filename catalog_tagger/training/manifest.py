@@ -98,10 +98,14 @@ def read_manifest(path: Path) -> tuple[Clip, ...]:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
             if "path" not in columns:
-                raise UsageError(f"{path}: the manifest lacks the column path; it has {', '.join(columns) or 'none'}")
+                has = ", ".join(columns) or "none"
+                raise UsageError(f"{path}: the manifest lacks the column path; it has {has} (commas part columns)")
             clips = tuple(_clip(row, path, line) for line, row in enumerate(reader, start=2))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: cannot be read as a manifest: {error}") from error
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        if isinstance(error, UnicodeDecodeError):
+            reason = "it is not UTF-8"
+        raise UsageError(f"{path}: cannot be read as a manifest: {reason}; name a CSV on this machine") from error
     if not clips:
         raise UsageError(f"{path}: the manifest has no rows")
     first: dict[Path, int] = {}

@@ -13,5 +13,5 @@ import torch
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether `device` has instructions for products in bfloat16; where none are known of, it has not."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

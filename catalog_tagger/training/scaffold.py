@@ -7,7 +7,8 @@ The folder holds one subfolder per label, and below it audio at any depth::
 
 Folders below a label are taken for what must not be torn apart: all files of one name below any
 label are trained on, or held out, together. About one unit in seven (such a folder, or a file that
-lies in none) of each label gets the split `test`, at least one of a label that has three.
+lies in none) of each label gets the split `test`, at least one of a label that has three, and as many
+of the others the split `validation`, at least one of a label that has four.
 
 What the labels are decides the task: `speech` and `music` (and `noise` for neither) give
 `speech_music`; `female` and `male` give `voice_gender`, beside which `music`, `singing` and `noise`
@@ -30,7 +31,9 @@ from typing import Final
 from catalog_tagger.errors import UsageError
 from catalog_tagger.tagging.track_list import AUDIO_EXTENSIONS
 
-_TEST_SHARE: Final = 1 / 7
+_HELD_OUT_SHARE: Final = 1 / 7
+#: units that a label must have for one of them to be held out
+_LEAST: Final = {"test": 3, "validation": 4}
 _COLUMNS: Final = ("path", "label", "role", "gender", "source", "original_path", "speaker_or_artist", "split")
 _GENDERS: Final = {"female": "f", "male": "m"}
 _SPEECH_MUSIC: Final = {"speech", "music", "noise"}
@@ -50,13 +53,13 @@ manifest: {manifest}
 architecture:
 {network}
 {clips}validation:
-  fraction: 0.15         # of the recordings and voices, whole ones; never used for training
+  fraction: 0            # beyond the rows of the split validation: a share of the recordings and voices, whole ones
 optimisation:
   steps: 3000            # batches; the learning rate falls to zero over them
   max_minutes: 60        # ends it earlier, if it is clearly not going to be in time
   batch_size: 32
   validate_every_steps: 250
-  patience: 6            # validations in a row that are no better end it
+  patience: {patience}            # validations in a row that are no better end it; 0: none are counted
 report_on_test: {tested}     # measure the rows with the split test, once, at the end
 """
 
@@ -69,15 +72,16 @@ class Scaffold:
     ----------
     clips
         Rows per label.
-    test
-        Rows of the split `test`, all labels together.
+    test, validation
+        Rows per label of these splits.
     """
 
     config: Path
     manifest: Path
     task: str
     clips: dict[str, int]
-    test: int
+    test: dict[str, int]
+    validation: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,10 @@ def scaffold(folder: Path, config: Path) -> Scaffold:
     labels = sorted({one.label for one in files})
     task = _task(set(labels))
     sung = task == "voice_gender" and "singing" in labels
-    tested = _tested(files)
-    rows = [_row(one, folder, manifest, task=task, test=one.unit in tested) for one in files]
+    tested = _drawn(files, "test", apart_from=set())
+    validated = _drawn(files, "validation", apart_from=tested)
+    splits = dict.fromkeys(tested, "test") | dict.fromkeys(validated, "validation")
+    rows = [_row(one, folder, manifest, task=task, split=splits.get(one.unit, "train")) for one in files]
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -114,9 +120,10 @@ def scaffold(folder: Path, config: Path) -> Scaffold:
         folder=folder,
         name=name.strip("_") or "mine",
         task=task,
-        manifest=_quoted(manifest),
+        manifest=_quoted(Path(manifest.name)),
         network=_NETWORKS[task],
         clips="clips:\n  singing: [singing]   # the label of music that is sung\n" if sung else "",
+        patience=6 if validated else 0,
         tested="true" if tested else "false",
     )
     try:
@@ -130,7 +137,8 @@ def scaffold(folder: Path, config: Path) -> Scaffold:
         manifest=manifest,
         task=task,
         clips={label: sum(one.label == label for one in files) for label in labels},
-        test=sum(row["split"] == "test" for row in rows),
+        test={label: sum(one.label == label and one.unit in tested for one in files) for label in labels},
+        validation={label: sum(one.label == label and one.unit in validated for one in files) for label in labels},
     )
 
 
@@ -161,29 +169,29 @@ def _task(labels: set[str]) -> str:
     return "voice_gender" if _GENDERS.keys() <= labels <= _GENDERS.keys() | _VOICELESS.keys() else "tags"
 
 
-def _tested(files: list[_File]) -> set[str]:
-    """The units whose files are measured on, some of each label, and never all of one."""
+def _drawn(files: list[_File], split: str, *, apart_from: set[str]) -> set[str]:
+    """The units whose files are held out for this split, some of each label, and never all of one."""
     units: dict[str, set[str]] = defaultdict(set)
     for one in files:
         units[one.label].add(one.unit)
-    tested: set[str] = set()
+    drawn: set[str] = set()
     for found in units.values():
-        drawn = sorted(found, key=lambda unit: hashlib.sha256(unit.encode()).digest())
+        shuffled = sorted(found, key=lambda unit: hashlib.sha256(unit.encode()).digest())
         # other labels may hold files of a unit, and nothing else
-        wanted = max(round(_TEST_SHARE * len(drawn)), len(drawn) >= 3) - len(found & tested)
-        for unit in drawn:
-            if wanted > 0 and unit not in tested and not _all_of_one(unit, tested, units):
-                tested.add(unit)
+        wanted = max(round(_HELD_OUT_SHARE * len(found)), len(found) >= _LEAST[split]) - len(found & drawn)
+        for unit in shuffled:
+            if wanted > 0 and unit not in drawn | apart_from and not _all_of_one(unit, drawn | apart_from, units):
+                drawn.add(unit)
                 wanted -= 1
-    return tested
+    return drawn
 
 
-def _all_of_one(unit: str, tested: set[str], units: Mapping[str, set[str]]) -> bool:
-    """Whether a label would be left with nothing to train on, were this unit tested, too."""
-    return any(unit in found and found <= tested | {unit} for found in units.values())
+def _all_of_one(unit: str, held_out: set[str], units: Mapping[str, set[str]]) -> bool:
+    """Whether a label would be left with nothing to train on, were this unit held out, too."""
+    return any(unit in found and found <= held_out | {unit} for found in units.values())
 
 
-def _row(one: _File, folder: Path, manifest: Path, *, task: str, test: bool) -> dict[str, str]:
+def _row(one: _File, folder: Path, manifest: Path, *, task: str, split: str) -> dict[str, str]:
     inside = one.path.relative_to(folder)
     alone = one.unit == str(inside.with_suffix(""))
     gender = _GENDERS.get(one.label, "") if task == "voice_gender" else ""
@@ -198,7 +206,7 @@ def _row(one: _File, folder: Path, manifest: Path, *, task: str, test: bool) -> 
         # What splits keep together has one name; two labels may well have a 1.wav each.
         "original_path": "_".join(inside.parts) if alone else f"{one.unit}/",
         "speaker_or_artist": "" if alone else one.unit,
-        "split": "test" if test else "train",
+        "split": split,
     }
 
 

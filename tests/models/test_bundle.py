@@ -251,6 +251,12 @@ def test_rubbish_is_refused(tmp_path: Path, text: str) -> None:
         load_bundle(tmp_path / "a")
 
 
+def test_the_folder_of_a_training_leads_to_its_bundle(tmp_path: Path) -> None:
+    _save(tmp_path / "mine" / "bundle")
+    with pytest.raises(UsageError, match=r"mine: is no bundle: .*; the bundle of the training there is .*mine/bundle$"):
+        load_bundle(tmp_path / "mine")
+
+
 def test_unknown_name_lists_what_ships() -> None:
     with pytest.raises(UsageError, match="speech_music"):
         load_bundle("no-such-bundle")

@@ -218,6 +218,7 @@ class _Hostile:
         return os.system, (f"touch {self.canary}",)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_hostile_file_is_refused_and_does_not_run(tmp_path: Path, legacy: bool) -> None:
     canary = tmp_path / "canary"
@@ -268,6 +269,16 @@ def test_components_that_are_no_arrays_are_one_clear_error(tmp_path: Path) -> No
 def test_labels_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("index,mid,display_name\n0,/m/1,Speech\n1,/m/2,Müsic\n", encoding="utf-8-sig")
     assert read_labels(tmp_path / "labels.csv", 2) == ["Speech", "Müsic"]
+
+
+def test_values_that_are_no_numbers_are_named_with_their_file(tmp_path: Path) -> None:
+    with torch.device("cpu"):
+        state = vggish.VGGish(whiten=False).state_dict()
+    name = next(iter(state))
+    state[name].view(-1)[3] = float("nan")
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(UsageError, match=rf"a\.safetensors: .*{name} holds values that are no numbers"):
+        import_bundle(tmp_path / "a.safetensors", tmp_path / "out", kind="vggish")
 
 
 def test_a_file_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:

@@ -118,14 +118,19 @@ def test_what_cannot_be_measured_is_said_in_one_line(
     common = ["--cache", str(cache), "--out", str(tmp_path / "o")]
     for arguments, message in (
         ([bundle, str(collection), "--split", "hidden"], "no row has the split 'hidden'; there are test, train"),
-        ([tags, str(collection)], "none of its 6 clips says anything of bells"),
-        ([tags, str(collection), "--stress"], "no clip says anything of bells"),
+        ([tags, str(collection)], "none of the 6 clips says anything of bells"),
+        ([tags, str(collection), "--stress"], "none of the 6 clips says anything of bells"),
         ([bundle, str(collection), "--against", tags], "has the task tags, untrained has speech_music"),
-        ([bundle, str(tmp_path / "none.csv")], "none.csv: cannot be read"),
+        (
+            [bundle, str(tmp_path / "none.csv")],
+            "none.csv: cannot be read as a manifest: No such file or directory; name",
+        ),
     ):
         result = CliRunner().invoke(evaluate, [*arguments, *common])
         assert isinstance(result.exception, UsageError), arguments
         assert message in str(result.exception)
+    nowhere = CliRunner().invoke(evaluate, [bundle, str(collection), "--out", "/dev/null/o"])
+    assert "/dev/null/o: cannot be written to: Not a directory; give another --out" in str(nowhere.exception)
     result = CliRunner().invoke(evaluate, [bundle, str(collection), "--stress", "--against", bundle, *common])
     assert result.exit_code == 2
     assert not (tmp_path / "o").exists()
@@ -165,6 +170,17 @@ def test_what_is_measured_and_what_speaks_against_it_is_said_first(
     assert "Warning: 18 of the 24 clips" in (tmp_path / "o" / "evaluation.html").read_text()
 
 
+def test_clips_with_other_labels_alone_are_counted_and_named(collection: Path, cache: Path, tmp_path: Path) -> None:
+    tags = untrained(tmp_path / "tags", "tags", ("whistle", "hiss"))
+    manifest = collection.with_name("told.csv")
+    manifest.write_text("path,label\nspeech/0.wav,hiss\nmusic/0.wav,hum\nmusic/1.wav,hiss\n")
+    arguments = [tags, str(manifest), "--cache", str(cache), "--out", str(tmp_path / "o")]
+    result = CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
+    assert "warning: 1 of them say nothing of" in result.stderr
+    assert "and count nowhere (labels: hum)" in result.stderr
+    assert json.loads((tmp_path / "o" / "evaluation.json").read_text())["unlabelled"] == 1
+
+
 def test_where_a_bundle_of_ones_own_links_its_page_is_told_and_true(
     collection: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -200,7 +216,7 @@ def test_reports_are_made_of_test_rows_and_say_so(
 
 
 def test_names_in_pages_are_text() -> None:
-    share: dict[str, Any] = {"of": 1, "share": 1.0, "wilson": [0.2, 1.0], "over_sources": None}
+    share: dict[str, Any] = {"right": 1, "of": 1, "share": 1.0, "wilson": [0.2, 1.0], "over_sources": None}
     figure = {"value": None, "over_sources": None}
     labels = ("precision", "recall", "f", "average_precision", "auc", "d_prime", "calibration_error")
     level = {

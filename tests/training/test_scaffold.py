@@ -47,7 +47,7 @@ def test_what_lies_in_one_folder_is_on_one_side(
     assert len(clips) == len(files)
     assert all(clip.path.is_file() for clip in clips)
     split = split_clips(clips, hold_out=(), fraction=0.0, seed=0)
-    assert len(split.train) == len(files) - made.test
+    assert len(split.train) == len(files) - sum(made.test.values()) - sum(made.validation.values())
     sides: dict[str, set[str]] = defaultdict(set)
     units: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
@@ -58,6 +58,7 @@ def test_what_lies_in_one_folder_is_on_one_side(
     for found in units.values():
         if len(found) >= 3:
             assert any(sides[unit] == {"test"} for unit in found)
+        assert any(sides[unit] == {"train"} for unit in found)
     try:
         held = split_clips(clips, hold_out=(), fraction=0.4, seed=1)
     except UsageError:
@@ -96,11 +97,30 @@ def test_labels_decide_the_task(tmp_path: Path, labels: tuple[str, ...], task: s
         assert {kind_of(clip, config.clips) for clip in clips} == {kinds.get(label, label) for label in labels}
 
 
-@pytest.mark.parametrize(("each", "tested"), [(2, False), (3, True)])
-def test_what_has_no_test_rows_is_not_measured_on_them(tmp_path: Path, each: int, tested: bool) -> None:
+@pytest.mark.parametrize(("each", "validated", "tested"), [(2, 0, 0), (3, 0, 1), (4, 1, 1), (14, 2, 2)])
+def test_of_every_label_that_has_enough_something_is_held_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], each: int, validated: int, tested: int
+) -> None:
     recordings = _put(tmp_path / "recordings", *(f"{label}/{n}.wav" for label in ("dog", "rain") for n in range(each)))
     made = scaffold(recordings, tmp_path / "mine.yaml")
-    assert (made.test > 0, read_config(made.config).report_on_test) == (tested, tested)
+    config = read_config(made.config)
+    assert made.validation == {"dog": validated, "rain": validated}
+    assert made.test == {"dog": tested, "rain": tested}
+    assert (config.report_on_test, config.optimisation.patience > 0) == (tested > 0, validated > 0)
+    show_scaffold(made)
+    shown = capsys.readouterr().out
+    assert f"dog: {each} clips, of them {validated} to validate on, {tested} to test" in shown
+    for split, count in (("validation", validated), ("test", tested)):
+        assert (f"warning: nothing of dog, rain is kept for {split}:" in shown) is (count == 0)
+
+
+def test_a_configuration_is_used_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(_put(tmp_path, "recordings/dog/1.wav"))
+    made = scaffold(Path("recordings"), Path("kept/mine.yaml"))
+    assert read_config(made.config).manifest == Path("kept/mine.csv")
+    monkeypatch.chdir(tmp_path / "recordings")
+    assert read_manifest(read_config(Path("../kept/mine.yaml")).manifest)[0].path.is_file()
+    assert read_config(Path("../kept/mine.yaml"), ["manifest=here.csv"]).manifest == Path("here.csv")
 
 
 def test_a_label_whose_only_folder_is_shared_with_another_is_trained_on(tmp_path: Path) -> None:

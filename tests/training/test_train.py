@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,8 @@ def test_says_when_nothing_is_held_out(collection: Path, tmp_path: Path) -> None
     job = _job(config, tmp_path)
     job.say = said.append
     with pytest.raises(
-        UsageError, match=r"patience' is 3: nothing is held out to judge by; raise validation\.fraction"
+        UsageError,
+        match=r"manifest\.csv: 'optimisation\.patience' is 3, but nothing is held out to judge by; give",
     ):
         job.run()
     patient = config.optimisation.model_copy(update={"patience": 0})
@@ -156,7 +158,7 @@ def test_says_when_test_rows_are_trained_on(collection: Path, tmp_path: Path) ->
         job = _job(_config(path, steps=1, batch_size=2), tmp_path / "leaking")
         job.say = told.append
         job.run()
-    flattering = "1 of 6 rows of the split 'test' share a recording or a voice with rows that train, "
+    flattering = "warning: 1 of 6 rows of the split 'test' share a recording or a voice with rows that train, "
     assert [one for one in said[manifest] if one.startswith(flattering) and "speech/3.wav" in one]
     assert not any("flatter" in one for one in said[collection])
 
@@ -171,6 +173,47 @@ def test_an_interruption_leaves_the_last_weights(collection: Path, tmp_path: Pat
     assert (tmp_path / "out" / "last.safetensors").exists()
     assert (tmp_path / "out" / "best.safetensors").exists()
     assert not (tmp_path / "out" / "bundle").exists()
+
+
+def test_what_lies_in_a_folder_is_of_one_training(collection: Path, tmp_path: Path) -> None:
+    def interrupt(line: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    config = _config(collection, steps=2, batch_size=2, validate_every_steps=1)
+    _job(config, tmp_path).run()
+    before = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"bundle", "curves.png", "best.safetensors"} <= before
+    refused = config.model_copy(update={"manifest": tmp_path / "none.csv"})
+    with pytest.raises(UsageError):
+        _job(refused, tmp_path).run()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == before
+    with pytest.raises(KeyboardInterrupt):
+        _job(config, tmp_path, interrupt).run()
+    assert not (tmp_path / "out" / "bundle").exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_decoded(
+    collection: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    job = replace(_job(_config(collection, steps=1), tmp_path), out=tmp_path / "file" / "out", cache_dir=tmp_path / "c")
+    with pytest.raises(UsageError, match=r"file/out: cannot be written to: .*give another --out"):
+        job.run()
+    assert not (tmp_path / "c").exists()
+
+
+def test_labels_with_hardly_any_validation_are_no_probabilities_and_the_card_says_so(
+    collection: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    values = _config(collection, steps=1, batch_size=2).model_dump()
+    few = {**values["validation"], "hold_out": ["*/*/6.wav"], "scenes": 2}
+    job = _job(TrainingConfig.model_validate({**values, "validation": few, "report_on_test": False}), tmp_path)
+    job.say = said.append
+    card = job.run()
+    doubt = next(one for one in card["limits"] if one.startswith("Validation had fewer than 10 segments with, or"))
+    assert "speech (" in doubt
+    assert f"warning: {doubt}" in said
 
 
 def test_the_command_prints_its_figures(collection: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def _parts(document: Mapping[str, Any]) -> Iterator[str]:
                 name.replace("_", " "),
                 level,
                 figures[level][name]["of"],
-                html.percent(figures[level][name]["share"]),
+                html.percent(figures[level][name]["right"] / figures[level][name]["of"]),
                 html.bracket(figures[level][name]["wilson"]),
                 html.bracket(figures[level][name]["over_sources"]),
             ]
