@@ -28,7 +28,9 @@ def import_(checkpoint: Path, kind: str, out: Path, labels: Path | None, pca: Pa
     """
     from typing import cast
 
+    from catalog_tagger.models.bundle import JSON_FILE
     from catalog_tagger.models.importing import Kind, import_bundle
 
+    replaces = (out / JSON_FILE).is_file()
     fingerprint = import_bundle(checkpoint, out, kind=cast(Kind, kind), labels=labels, pca=pca)
-    click.echo(f"{out}: {kind}@{fingerprint}")
+    click.echo(f"{out}: {kind}@{fingerprint}" + (", in the place of the bundle that was there" if replaces else ""))

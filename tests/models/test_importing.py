@@ -168,7 +168,7 @@ def test_imported_cnn14_answers_what_its_publication_says(cnn14_state: dict[str,
     torch.testing.assert_close(probabilities, expected.sigmoid(), atol=2e-3, rtol=1e-2)
 
 
-def test_imported_vggish_embeds_with_and_without_its_components(room: Path) -> None:
+def test_imported_vggish_embeds_with_and_without_its_components(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = generated(published_vggish())
     save_file(state, room / "vggish.safetensors")
     vectors = np.linalg.qr(np.random.default_rng(0).standard_normal((128, 128)))[0]
@@ -200,6 +200,12 @@ def test_imported_vggish_embeds_with_and_without_its_components(room: Path) -> N
     torch.testing.assert_close(embedding, (patch(0) + patch(1)) / 2, atol=1.0, rtol=0)
     from_torch = {name: value.double() for name, value in read_tensors(room / "pca.pth").items()}
     torch.testing.assert_close(from_torch["pca_eigen_vectors"], torch.from_numpy(vectors))
+    command = ["bundles", "import", str(room / "vggish.safetensors"), "--kind", "vggish", "--out", str(room / "vggish")]
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 0
+    assert "in the place of the bundle that was there" in capsys.readouterr().out
+    assert load_bundle(room / "vggish").fingerprint != bundle.fingerprint
 
 
 def test_front_ends_are_those_of_the_publications() -> None:
