@@ -17,7 +17,7 @@ from catalog_tagger.fingerprints.landmarks import SONG_FAN, Landmarks, Peaks, la
 
 @dataclass(frozen=True)
 class Hits:
-    """Landmarks of a recording that resemble landmarks of songs; all arrays [shape=(hits,)].
+    """Landmarks of a recording that resemble landmarks of songs, by song; all arrays [shape=(hits,)].
 
     Attributes
     ----------
@@ -38,6 +38,10 @@ class Hits:
 
     def __len__(self) -> int:
         return len(self.song)
+
+    def of(self, song: int) -> slice:
+        """Where the hits of a song lie."""
+        return slice(*np.searchsorted(self.song, [song, song + 1]).tolist())
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class SongIndex:
         count = np.searchsorted(self.key, landmarks.key + np.uint32(bins), side="right") - low
         asked = np.repeat(np.arange(len(landmarks)), count)
         found = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + np.repeat(low, count)
+        order = np.argsort(self.song[found], kind="stable")
+        asked, found = asked[order], found[order]
         frame, key = landmarks.frame[asked], self.key[found]
         return Hits(
             song=self.song[found],

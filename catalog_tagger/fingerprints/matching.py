@@ -155,8 +155,9 @@ def _line(hits: Hits, votes: npt.NDArray[np.int64]) -> _Line:
     low = int(hits.bins[votes].min())
     bins = int(np.bincount(hits.bins[votes] - low).argmax()) + low
     offset = float(np.median(hits.offset[votes][hits.bins[votes] == bins]))
-    near = (hits.song == song) & (np.abs(hits.offset - offset) < _NEAR) & (np.abs(hits.bins - bins) <= 1)
-    start, rate = _fitted(hits.frame[near].astype(np.float64), hits.offset[near].astype(np.float64))
+    own = hits.of(song)
+    near = (np.abs(hits.offset[own] - offset) < _NEAR) & (np.abs(hits.bins[own] - bins) <= 1)
+    start, rate = _fitted(hits.frame[own][near].astype(np.float64), hits.offset[own][near].astype(np.float64))
     return _Line(song=song, start=start, rate=rate, bins=bins)
 
 
