@@ -54,21 +54,26 @@ class SongIndex:
         Of each landmark: its key, where in its song its anchor lies, and the number of the song.
     peaks
         Of each song.
+    shapes
+        Whether any landmark has a key that begins like that [shape=(2^22,)]: most of a recording's resemble
+        none, and bisection in a long list takes longer than a look into a short one.
     """
 
     key: npt.NDArray[np.uint32]
     frame: npt.NDArray[np.float32]
     song: npt.NDArray[np.int32]
     peaks: tuple[Peaks, ...]
+    shapes: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.key)
 
     def hits(self, landmarks: Landmarks, *, bins: int) -> Hits:
         """Every landmark of a song transposed by at most `bins` bins that resembles one of `landmarks`."""
-        low = np.searchsorted(self.key, landmarks.key - np.uint32(bins))
-        count = np.searchsorted(self.key, landmarks.key + np.uint32(bins), side="right") - low
-        asked = np.repeat(np.arange(len(landmarks)), count)
+        likely = np.flatnonzero(self.shapes[landmarks.key >> 8])
+        low = np.searchsorted(self.key, landmarks.key[likely] - np.uint32(bins))
+        count = np.searchsorted(self.key, landmarks.key[likely] + np.uint32(bins), side="right") - low
+        asked = np.repeat(likely, count)
         found = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + np.repeat(low, count)
         order = np.argsort(self.song[found], kind="stable")
         asked, found = asked[order], found[order]
@@ -88,4 +93,6 @@ def index_songs(songs: Sequence[Peaks]) -> SongIndex:
     frame = np.concatenate([np.zeros(0, np.float32), *(one.frame for one in found)])
     song = np.repeat(np.arange(len(found), dtype=np.int32), [len(one) for one in found])
     order = np.argsort(key, kind="stable")
-    return SongIndex(key=key[order], frame=frame[order], song=song[order], peaks=tuple(songs))
+    shapes = np.zeros(1 << 22, bool)
+    shapes[key >> 8] = True
+    return SongIndex(key=key[order], frame=frame[order], song=song[order], peaks=tuple(songs), shapes=shapes)

@@ -33,11 +33,12 @@ _SLOT: Final = 16  # hops: votes of one song within a slot of offsets are looked
 _WINDOW: Final = 512  # hops, 12 s
 _FEWEST_VOTES: Final = 3
 _LINES_OF_A_SONG: Final = 8
-_CANDIDATES: Final = 200
+_CANDIDATES: Final = 400
 _FEWEST_PEAKS: Final = 10
 _NEAR: Final = 24.0
 _ON_THE_LINE: Final = 1.6
 _RATE_STEP: Final = 0.002
+_AGREED: Final = 0.7
 _DECOYS: Final = np.array([-413, -331, -263, -197, -149, -101, -67, 67, 101, 149, 197, 263, 331, 413], np.float64)
 #: probabilities that a peak of a song is there under the song, from loud speech over it to nothing
 _HEARD: Final = np.array([0.30, 0.42, 0.54, 0.66, 0.78, 0.90])
@@ -170,6 +171,8 @@ def _fitted(frame: Floats, offset: Floats) -> tuple[float, float]:
         best = int(inside.argmax())
         if inside[best] > 1.08 * most + (most > 0):
             most, slope, start = int(inside[best]), float(tried), float(sorted_starts[best] + 1.0)
+        if most > _AGREED * len(frame):
+            break
     for _ in range(3):
         on = np.abs(offset - start - slope * frame) <= _ON_THE_LINE
         if on.sum() < 3:
