@@ -10,7 +10,7 @@ Per-track failures are not errors of the run: they end as a `quarantined` row wi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -93,3 +93,16 @@ class AudioError(CatalogTaggerError):
 
     def __reduce__(self) -> tuple[type[AudioError], tuple[str, str]]:
         return type(self), (self.code, str(self))
+
+
+def named(names: Sequence[str], *, most: int, between: str = ", ", last: str = " and ") -> str:
+    """The first of some names, and how many there are beyond `most`, for a message."""
+    told = between.join(names[:most])
+    return f"{told}{last}{len(names) - most} more" if len(names) > most else told
+
+
+def reason_of(error: Exception) -> str:
+    """Why a text file cannot be read, without what the message around it says already."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return (isinstance(error, OSError) and error.strerror) or str(error)

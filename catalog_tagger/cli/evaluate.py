@@ -76,6 +76,7 @@ def evaluate(
     from catalog_tagger.cli.evaluation_display import show_evaluation, show_stress
     from catalog_tagger.cli.output import show_json
     from catalog_tagger.cli.training_display import TrainingDisplay
+    from catalog_tagger.errors import named
     from catalog_tagger.models.bundle import load_bundle, shipped_bundles
     from catalog_tagger.training.evaluation import (
         choose,
@@ -105,11 +106,10 @@ def evaluate(
     for of in (loaded, rival):
         for doubt in [] if of is None else doubts(of, clips):
             beside.print(f"warning: {doubt}")
-    silent = silent_clips(loaded, clips)
+    silent = silent_clips(loaded, clips, manifest=manifest.name)
     if silent:
         told = sorted({label for clip in silent for label in named_in(clip)} - set(loaded.labels))
-        more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
-        names = f" (labels: {', '.join(told[:_NAMED])}{more})" if told else ""
+        names = f" (labels: {named(told, most=_NAMED)})" if told else ""
         beside.print(f"warning: {len(silent):,} of them say nothing of {bundle}'s labels and count nowhere{names}")
     with TrainingDisplay(Console(stderr=True)) as display:
         material = read_material(manifest, split=split, cache_dir=cache, progress=display.prepare)

@@ -2,7 +2,7 @@
 
 `peaks` chooses them, segment by segment; `landmarks` joins three near ones to a key that a change of
 level, codec or pitch leaves as it is; `index` keeps the keys of songs; `matching` finds the songs of an
-index in a recording, says where they begin and end, and how many matches as good chance would make.
+index in a recording, and says where they begin and end.
 
 None of it knows Ray, storage or metadata.
 """

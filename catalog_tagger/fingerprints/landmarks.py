@@ -26,8 +26,9 @@ import numpy.typing as npt
 
 from catalog_tagger.audio import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 
-HOP_S: Final = 371 / SAMPLE_RATE_HZ
-SEGMENT_FRAMES: Final = SEGMENT_SAMPLES / 371
+_HOP_SAMPLES: Final = 371  # of the CQT-gram
+HOP_S: Final = _HOP_SAMPLES / SAMPLE_RATE_HZ
+SEGMENT_FRAMES: Final = SEGMENT_SAMPLES / _HOP_SAMPLES
 BINS: Final = 144
 REACH_FRAMES: Final = 22
 REACH_BINS: Final = 24

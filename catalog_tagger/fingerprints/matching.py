@@ -117,6 +117,21 @@ def _lines(hits: Hits) -> list[_Line]:
     A drone or a loop resembles itself at every offset, and all the time: what counts is how far the hits of a
     slot of offsets in a window of time exceed what the song has there in a slot on average.
     """
+    lines: list[_Line] = []
+    told: dict[int, list[float]] = {}
+    for chosen in _crowded(hits):
+        song, offset = int(hits.song[chosen[0]]), float(np.median(hits.offset[chosen]))
+        seen = told.setdefault(song, [])
+        if len(seen) < _LINES_OF_A_SONG and all(abs(offset - other) > _SLOT / 2 for other in seen):
+            seen.append(offset)
+            lines.append(_line(hits, chosen))
+            if len(lines) == _CANDIDATES:
+                break
+    return lines
+
+
+def _crowded(hits: Hits) -> list[npt.NDArray[np.int64]]:
+    """Places of hits that share a song, a slot of offsets, a window and a transposition; most surprising first."""
     if not len(hits):
         return []
     slots = float(np.ptp(hits.offset)) / _SLOT + 1.0
@@ -138,17 +153,7 @@ def _lines(hits: Hits) -> list[_Line]:
             for one in likely[np.argsort(-surprise[likely], kind="stable")][: 2 * _CANDIDATES]:
                 chosen = order[first[one] : first[one] + votes[one]]
                 found.append((-float(surprise[one]), int(chosen[0]), chosen))
-    lines: list[_Line] = []
-    told: dict[int, list[float]] = {}
-    for _, _, chosen in sorted(found, key=lambda one: one[:2]):
-        song, offset = int(hits.song[chosen[0]]), float(np.median(hits.offset[chosen]))
-        seen = told.setdefault(song, [])
-        if len(seen) < _LINES_OF_A_SONG and all(abs(offset - other) > _SLOT / 2 for other in seen):
-            seen.append(offset)
-            lines.append(_line(hits, chosen))
-            if len(lines) == _CANDIDATES:
-                break
-    return lines
+    return [chosen for *_, chosen in sorted(found, key=lambda one: one[:2])]
 
 
 def _line(hits: Hits, votes: npt.NDArray[np.int64]) -> _Line:

@@ -173,7 +173,7 @@ def save_bundle(
     require_replaceable(folder)
     _check_task(folder, task, labels, embeds=hasattr(model, "embedding_size"))
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    broken = [key for key, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    broken = broken_tensors(state)
     if broken:
         raise UsageError(f"{folder}: {broken[0]} and {len(broken) - 1} more tensors hold values that are no numbers")
     weights = save_safetensors(state)
@@ -204,6 +204,11 @@ def save_bundle(
             f"{folder}: the bundle cannot be written: {error.strerror}; name another folder, or make room"
         ) from error
     return _fingerprint(weights, text)
+
+
+def broken_tensors(state: Mapping[str, Tensor]) -> list[str]:
+    """Names of those that hold values which are no numbers."""
+    return [key for key, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
 
 
 def _put_in_place(unfinished: Path, folder: Path) -> None:

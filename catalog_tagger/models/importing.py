@@ -29,10 +29,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from catalog_tagger.errors import UsageError
+from catalog_tagger.errors import UsageError, named
 from catalog_tagger.frontends import build_frontend
 from catalog_tagger.models import panns, vggish
-from catalog_tagger.models.bundle import TAGS, require_replaceable, save_bundle
+from catalog_tagger.models.bundle import TAGS, broken_tensors, require_replaceable, save_bundle
 from catalog_tagger.models.calibration import Calibration
 
 Kind = Literal["panns_cnn14_16k", "vggish"]
@@ -208,15 +208,10 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, kind: str) 
         for name, value in own.items()
         if name in state and state[name].shape != value.shape
     ]
-    wrong += [f"{name} holds values that are no numbers" for name, value in state.items() if _broken(value)]
+    wrong += [f"{name} holds values that are no numbers" for name in broken_tensors(state)]
     if wrong:
-        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise UsageError(f"{path}: is not a checkpoint of {kind}: {'; '.join(wrong[:_SHOWN])}{more}")
+        raise UsageError(f"{path}: is not a checkpoint of {kind}: {named(wrong, most=_SHOWN, between='; ')}")
     model.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()}, assign=True)
-
-
-def _broken(value: Tensor) -> bool:
-    return value.is_floating_point() and not bool(value.isfinite().all())
 
 
 def _card(checkpoint: Path, kind: Kind, model: nn.Module, *, labels: Path | None, pca: Path | None) -> dict[str, Any]:
@@ -258,6 +253,6 @@ def _numpy_parts() -> list[Any]:
 
 def _first_line(error: BaseException) -> str:
     told = str(error).splitlines()
-    return (
-        told[0].split(". ")[0] if told else "it ends too soon" if isinstance(error, EOFError) else type(error).__name__
-    )
+    if told:
+        return told[0].split(". ")[0]
+    return "it ends too soon" if isinstance(error, EOFError) else type(error).__name__

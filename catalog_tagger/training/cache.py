@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catalog_tagger.audio import SAMPLE_RATE_HZ, read_pcm
-from catalog_tagger.errors import CatalogTaggerError, UsageError
+from catalog_tagger.errors import CatalogTaggerError, UsageError, named
 from catalog_tagger.training.codec import LOSSY_CODECS, round_trip
 from catalog_tagger.training.folders import INDEX, mapped, read_index, written_whole
 from catalog_tagger.training.manifest import Clip
@@ -138,8 +138,7 @@ def _key(clips: Sequence[Clip], degraded: bool) -> str:
 
 
 def _unusable(found: list[str], clips: Sequence[Clip], what: str, remedy: str) -> UsageError:
-    more = [f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
-    lines = "\n  ".join([*found[:_NAMED], *more])
+    lines = named(found, most=_NAMED, between="\n  ", last="\n  and ")
     return UsageError(
         f"{len(found)} of the {len(clips)} clips {what}; {remedy}, or remove their rows from it:\n  {lines}"
     )

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from catalog_tagger.errors import UsageError
+from catalog_tagger.errors import UsageError, reason_of
 
 Penalty = Literal["l1", "l2", "l1_l2", "l12", "l21"]
 Recipe = Literal["speech", "music", "song", "speech+music", "neither", "sequence", "unknown"]
@@ -163,8 +163,7 @@ def read_config(path: Path, settings: Sequence[str] = (), **overrides: Any) -> T
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UsageError(f"{path}: cannot be read: {reason}; name the YAML file of a training") from error
+        raise UsageError(f"{path}: cannot be read: {reason_of(error)}; name the YAML file of a training") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: is not YAML: {error}") from error
     if not isinstance(data, dict):

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from catalog_tagger.audio import SAMPLE_RATE_HZ
-from catalog_tagger.errors import UsageError
+from catalog_tagger.errors import UsageError, named
 from catalog_tagger.models.bundle import Bundle
 from catalog_tagger.training.bank import Recording
 from catalog_tagger.training.comparison import compare
@@ -83,14 +83,11 @@ def doubts(bundle: Bundle, clips: Sequence[Clip]) -> list[str]:
         "them, the figures say nothing of other recordings"
     ]
     if seen:
-        more = f" and {len(seen) - _NAMED} more" if len(seen) > _NAMED else ""
-        found.append(
-            f"{bundle.name} was trained on sources of these clips, by its card: {', '.join(seen[:_NAMED])}{more}"
-        )
+        found.append(f"{bundle.name} was trained on sources of these clips, by its card: {named(seen, most=_NAMED)}")
     return found
 
 
-def silent_clips(bundle: Bundle, clips: Sequence[Clip]) -> list[Clip]:
+def silent_clips(bundle: Bundle, clips: Sequence[Clip], *, manifest: str) -> list[Clip]:
     """Those that say nothing of the bundle's labels, and count nowhere.
 
     Raises
@@ -102,7 +99,7 @@ def silent_clips(bundle: Bundle, clips: Sequence[Clip]) -> list[Clip]:
     found = [clip for clip in clips if np.isnan(definitions.truth(clip)).all()]
     if len(found) == len(clips):
         raise UsageError(
-            f"none of the {len(clips)} clips says anything of {', '.join(definitions.labels)}; "
+            f"{manifest}: none of its {len(clips)} clips says anything of {', '.join(definitions.labels)}; "
             f"give them roles, genders or labels, as bundle {bundle.name} has them"
         )
     return found
@@ -133,7 +130,7 @@ def evaluate_bundle(
     """
     definitions = definitions_of(bundle)
     rivals = None if against is None else _rivals(bundle, against)
-    unlabelled = len(silent_clips(bundle, material.clips))
+    unlabelled = len(silent_clips(bundle, material.clips, manifest=material.manifest))
     scores = _hear(bundle, definitions, material, progress)
     levels = _levels(scores)
     document = {

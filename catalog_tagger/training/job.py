@@ -124,8 +124,8 @@ class Job:
         model.eval()
         logits, target, weight = self._examples(model)
         calibration = task.loss.calibrate(logits, target, weight)
-        unlearned = _uncalibrated(task.labels, target, weight)
-        for doubt in unlearned:
+        doubts = _uncalibrated(task.labels, target, weight)
+        for doubt in doubts:
             self.say(f"warning: {doubt}")
         listen = self._logits(model)
 
@@ -138,7 +138,7 @@ class Job:
             config=config,
             about=task.about(),
             figures=task.figures(score),
-            doubts=unlearned,
+            doubts=doubts,
             parameters=sum(one.numel() for one in model.parameters()),
             minutes=minutes,
             started_from=self.started_from,

@@ -198,11 +198,8 @@ class Trainer:
     def _begin(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for name in (
-                "best.safetensors",
-                "last.safetensors",
-                "curves.png",
-            ):  # an earlier training's are not this one's
+            # an earlier training's must not be taken for this one's
+            for name in ("best.safetensors", "last.safetensors", "curves.png"):
                 (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(f"{self.folder}: cannot be written to: {error.strerror}; give another --out") from error

@@ -33,7 +33,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
-from catalog_tagger.errors import UsageError
+from catalog_tagger.errors import UsageError, reason_of
 
 ROLES: Final = ("speech", "music", "noise", "tag")
 _SPLITS: Final = {"": "train", "training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
@@ -102,9 +102,7 @@ def read_manifest(path: Path) -> tuple[Clip, ...]:
                 raise UsageError(f"{path}: the manifest lacks the column path; it has {has} (commas part columns)")
             clips = tuple(_clip(row, path, line) for line, row in enumerate(reader, start=2))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        if isinstance(error, UnicodeDecodeError):
-            reason = "it is not UTF-8"
+        reason = reason_of(error)
         raise UsageError(f"{path}: cannot be read as a manifest: {reason}; name a CSV on this machine") from error
     if not clips:
         raise UsageError(f"{path}: the manifest has no rows")

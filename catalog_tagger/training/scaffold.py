@@ -22,7 +22,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,10 +136,15 @@ def scaffold(folder: Path, config: Path) -> Scaffold:
         config=config,
         manifest=manifest,
         task=task,
-        clips={label: sum(one.label == label for one in files) for label in labels},
-        test={label: sum(one.label == label and one.unit in tested for one in files) for label in labels},
-        validation={label: sum(one.label == label and one.unit in validated for one in files) for label in labels},
+        clips=_per_label(files, labels),
+        test=_per_label([one for one in files if one.unit in tested], labels),
+        validation=_per_label([one for one in files if one.unit in validated], labels),
     )
+
+
+def _per_label(files: list[_File], labels: list[str]) -> dict[str, int]:
+    counts = Counter(one.label for one in files)
+    return {label: counts[label] for label in labels}
 
 
 def _files(folder: Path) -> list[_File]:

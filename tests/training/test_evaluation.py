@@ -118,8 +118,8 @@ def test_what_cannot_be_measured_is_said_in_one_line(
     common = ["--cache", str(cache), "--out", str(tmp_path / "o")]
     for arguments, message in (
         ([bundle, str(collection), "--split", "hidden"], "no row has the split 'hidden'; there are test, train"),
-        ([tags, str(collection)], "none of the 6 clips says anything of bells"),
-        ([tags, str(collection), "--stress"], "none of the 6 clips says anything of bells"),
+        ([tags, str(collection)], "manifest.csv: none of its 6 clips says anything of bells"),
+        ([tags, str(collection), "--stress"], "manifest.csv: none of its 6 clips says anything of bells"),
         ([bundle, str(collection), "--against", tags], "has the task tags, untrained has speech_music"),
         (
             [bundle, str(tmp_path / "none.csv")],
