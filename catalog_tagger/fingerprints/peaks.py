@@ -8,12 +8,17 @@ ranks as high as a loud one in the middle of the noise, which is what lets music
 A peak's *code* is ``frame * bins + bin`` within its segment of 5 s, a number below 2^15 at the defaults.
 The strongest `SONG_PEAKS` of a segment are what a song is known by; what is searched for songs has up to
 `SHOW_PEAKS`, since the peaks of a song under a voice are not the strongest ones there.
+
+A list of a segment's peaks in a table (`listed`) holds the first kind, in the order of their codes, and after
+them the rest, in that order too: differences of sorted codes take half the bytes of the codes.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,6 +26,10 @@ from torch import Tensor
 SONG_PEAKS: Final = 80
 SHOW_PEAKS: Final = 400
 NO_PEAK: Final = -1
+#: of what is chosen here; codes of different versions do not match each other
+PEAKS_VERSION: Final = 1
+#: the front end whose grams peaks are picked from, as `frontends.build_frontend` takes it
+FRONTEND: Final = {"name": "cqt"}
 
 _AROUND: Final = (10, 12)
 _QUIETEST: Final = 1.0  # log2(1 + 10^4 s): 80 dB below a tone of full scale
@@ -74,3 +83,25 @@ def _means(size: int, reach: int, like: Tensor) -> Tensor:
     place = torch.arange(size, device=like.device)
     near = ((place[:, None] - place[None]).abs() <= reach).to(like.dtype)
     return near / near.sum(dim=1, keepdim=True)
+
+
+def listed(codes: npt.NDArray[np.int16], *, most: int) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
+    """Lists of the most prominent peaks of segments, as a table keeps them.
+
+    Parameters
+    ----------
+    codes
+        Of `pick_peaks`, [shape=(segments, peaks)].
+    most
+        Peaks of a list.
+
+    Returns
+    -------
+    values, offsets
+        One list after the other, and where each begins [shape=(segments + 1,)].
+    """
+    parts = (codes[:, :SONG_PEAKS], codes[:, SONG_PEAKS : max(most, SONG_PEAKS)])
+    ordered = np.concatenate([np.sort(part, axis=1) for part in parts], axis=1)
+    there = ordered != NO_PEAK
+    offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)
+    return ordered[there], offsets

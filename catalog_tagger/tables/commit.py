@@ -5,7 +5,7 @@ Layout of a warehouse::
     runs/<run>/lease/<n>.json  who is working on the run (`lease`)
     runs/<run>/plan-<hash>/    the planned tracks (`tagging.plan`), called by what they are
     runs/<run>/job.json        source, bundles, configuration and plan of the run, which has begun once this is there
-    segments/run_id=<run>/<shard>.parquet
+    segments/run_id=<run>/<shard>.parquet, fingerprints/...
     tracks/run_id=<run>/<shard>.parquet     written after the other tables: its presence ends the shard
     runs/<run>/removed.parquet tracks that the source no longer lists, where there are any
     runs/<run>/manifest.json   written last, once: counts, and every file with its rows and size
@@ -14,6 +14,9 @@ A file's name is made of its shard alone (or of the part of it, `tagging.pieces`
 a retry replaces it with the same rows. A run without ``manifest.json`` does not exist for readers. The
 footer of a ``tracks`` file carries the shard's summary under the key ``catalog_tagger``, so that a
 resumed run can account for shards it did not do.
+
+Runs that search for songs or reconcile have no plan and no shards: their tables are one file each, and
+``manifest.json`` says of which kind they are.
 
 Failure rule: whatever dies, finished shards stay and nothing half-written can be read; what an
 unfinished shard left behind is overwritten by its retry. A shard with a missing or damaged file is done
@@ -24,6 +27,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -34,9 +38,18 @@ import pyarrow.parquet as pq
 
 from catalog_tagger.errors import RunError, StorageError
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.schemas import TABLES
+from catalog_tagger.tables.schemas import TABLES_OF
+
+TAG: Final = "tag"
 
 _FOOTER_KEY: Final = b"catalog_tagger"
+#: sorted numbers take half as much as their differences
+_ENCODINGS: Final[dict[str, dict[str, Any]]] = {
+    "fingerprints": {
+        "use_dictionary": ["track_id", "run_id"],
+        "column_encoding": {"peaks.list.element": "DELTA_BINARY_PACKED", "start_s": "BYTE_STREAM_SPLIT"},
+    }
+}
 _FOOTER_BYTES: Final = 1 << 16
 _READERS: Final = 16
 
@@ -125,6 +138,8 @@ class RunManifest:
     sessions: list[Session] = field(default_factory=list)
     heard: dict[str, dict[str, int]] = field(default_factory=dict)
     """As in `ShardSummary`, of all tracks."""
+    kind: str = TAG
+    """What the run did, a key of `schemas.TABLES_OF`; of another kind than `TAG` counts are of tracks looked at."""
 
     def to_json(self) -> bytes:
         """The file's bytes."""
@@ -161,16 +176,23 @@ def table_file(table: str, run_id: str, shard: str) -> str:
 def write_shard(store: Store, *, run_id: str, summary: ShardSummary, tables: dict[str, pa.Table]) -> list[FileEntry]:
     """Write a shard's rows, ``tracks`` last, since its file is what ends the shard."""
     entries = []
-    for table in sorted(TABLES, key=lambda name: name == "tracks"):
-        rows = tables[table].cast(TABLES[table])
-        metadata = dict(rows.schema.metadata or {})
-        metadata[_FOOTER_KEY] = json.dumps(asdict(summary)).encode()
-        buffer = io.BytesIO()
-        pq.write_table(rows.replace_schema_metadata(metadata), buffer, compression="zstd")
+    footer = {_FOOTER_KEY: json.dumps(asdict(summary)).encode()}
+    for table in TABLES_OF[TAG]:
         name = table_file(table, run_id, summary.shard)
-        store.write(name, buffer.getbuffer())
-        entries.append(FileEntry(table=table, name=name, rows=rows.num_rows, size_bytes=buffer.tell()))
+        entries.append(write_table(store, name, TAG, table, tables[table], footer=footer))
     return entries
+
+
+def write_table(
+    store: Store, name: str, kind: str, table: str, rows: pa.Table, *, footer: Mapping[bytes, bytes] | None = None
+) -> FileEntry:
+    """Write a table's rows as one file."""
+    rows = rows.cast(TABLES_OF[kind][table])
+    buffer = io.BytesIO()
+    metadata = {**(rows.schema.metadata or {}), **(footer or {})}
+    pq.write_table(rows.replace_schema_metadata(metadata), buffer, compression="zstd", **_ENCODINGS.get(table, {}))
+    store.write(name, buffer.getbuffer())
+    return FileEntry(table=table, name=name, rows=rows.num_rows, size_bytes=buffer.tell())
 
 
 def finished_shards(store: Store, run_id: str) -> list[str]:
@@ -186,7 +208,7 @@ def read_shard(store: Store, run_id: str, shard: str) -> tuple[ShardSummary, lis
     between them, and its rows may differ (a decoder that was too slow once, say).
     """
     entries, summaries = [], []
-    for table in TABLES:
+    for table in TABLES_OF[TAG]:
         name = table_file(table, run_id, shard)
         try:
             with store.open(name, ahead_bytes=_FOOTER_BYTES) as file:
@@ -228,7 +250,7 @@ def commit_run(store: Store, manifest: RunManifest) -> bool:
     """
     if read_manifest(store, manifest.run_id) is not None:
         return False
-    there = {f"{folder}/{name}" for folder in _folders(manifest.run_id) for name in store.children(folder)}
+    there = {f"{folder}/{name}" for folder in _folders(manifest) for name in store.children(folder)}
     gone = [file.name for file in manifest.files if file.name not in there]
     if gone:
         raise RunError(f"{store.uri_of(gone[0])}: gone; run it again with --run-id {manifest.run_id}")
@@ -245,7 +267,7 @@ def sweep_run(store: Store, manifest: RunManifest) -> None:
     that read whole folders. This comes after the commit: before it nobody knows whose files will count.
     """
     listed = {file.name for file in manifest.files}
-    for folder in _folders(manifest.run_id):
+    for folder in _folders(manifest):
         for name in store.children(folder):
             if f"{folder}/{name}" not in listed:
                 store.remove(f"{folder}/{name}")
@@ -255,8 +277,8 @@ def sweep_run(store: Store, manifest: RunManifest) -> None:
         store.sweep(folder)
 
 
-def _folders(run_id: str) -> list[str]:
-    return [f"{table}/run_id={run_id}" for table in TABLES]
+def _folders(manifest: RunManifest) -> list[str]:
+    return [f"{table}/run_id={manifest.run_id}" for table in TABLES_OF[manifest.kind]]
 
 
 def read_manifest(store: Store, run_id: str) -> RunManifest | None:

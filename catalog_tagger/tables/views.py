@@ -2,11 +2,13 @@
 
 Views:
 
-- ``tracks_history``, ``segments_history``: every committed row;
+- ``tracks_history``, ``segments_history``, ...: every committed row of a table;
 - ``tracks``: the newest committed row of each track: of the run that was committed last, as its manifest's
   ``committed_at`` says, then by ``tagged_at``, then ``run_id``. ``tagged_at`` is the clock of the node that
   made the row, and one clock that is hours ahead must not outlast the runs that follow;
-- ``segments``: the rows that belong to those;
+- ``segments``, ``fingerprints``: the rows that belong to those;
+- ``songs``, ``duplicates``, ``searches``, and ``flags``, ``label_noise``, ``flag_precision``, ``decisions``:
+  the rows of the run of their kind that was committed last;
 - ``track_tags``, ``segment_tags``: their tags, one row each: ``track_id, tag, score`` and ``track_id, start_s,
   end_s, tag, score``;
 - ``runs``: one row per committed run.
@@ -27,8 +29,8 @@ import pyarrow.parquet as pq
 
 from catalog_tagger.errors import StorageError, UsageError
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.commit import RunManifest, committed_runs
-from catalog_tagger.tables.schemas import TABLES
+from catalog_tagger.tables.commit import TAG, RunManifest, committed_runs
+from catalog_tagger.tables.schemas import TABLES, TABLES_OF
 
 #: The rule of "current", the only place that states it: columns of `tracks_history` and `runs`, the weightiest first.
 NEWNESS: Final = ("committed_at", "tagged_at", "run_id")
@@ -36,8 +38,18 @@ CURRENT_TRACKS_SQL: Final = (
     "SELECT h.* FROM tracks_history h LEFT JOIN runs USING (run_id) QUALIFY row_number() OVER "  # noqa: S608  names of columns
     f"(PARTITION BY track_id ORDER BY {', '.join(f'{column} DESC' for column in NEWNESS)}) = 1"
 )
-CURRENT_SEGMENTS_SQL: Final = "SELECT s.* FROM segments_history s SEMI JOIN tracks t USING (track_id, run_id)"
-CURRENT_SQL: Final = {"tracks": CURRENT_TRACKS_SQL, "segments": CURRENT_SEGMENTS_SQL}
+_OF_TRACKS_SQL: Final = "SELECT s.* FROM {table}_history s SEMI JOIN tracks t USING (track_id, run_id)"
+_OF_LAST_RUN_SQL: Final = (
+    "SELECT * FROM {table}_history "
+    "WHERE run_id = (SELECT run_id FROM runs WHERE kind = '{kind}' ORDER BY committed_at DESC, run_id DESC LIMIT 1)"
+)
+CURRENT_SQL: Final = {
+    table: CURRENT_TRACKS_SQL
+    if table == "tracks"
+    else (_OF_TRACKS_SQL if kind == TAG else _OF_LAST_RUN_SQL).format(table=table, kind=kind)
+    for kind, tables in TABLES_OF.items()
+    for table in tables
+}
 #: table -> (view of its tags, statement)
 _TAGS_SQL: Final = {
     "tracks": ("track_tags", "SELECT track_id, t.tag, t.score FROM tracks, unnest(tags) AS each(t)"),
@@ -65,6 +77,7 @@ _RUNS: Final = pa.schema(
         ("wall_s", pa.float64()),
         ("removed", pa.int64()),
         ("size_bytes", pa.int64()),
+        ("kind", pa.string()),
     ]
 )
 
@@ -97,7 +110,7 @@ def connect(
     if not warehouse.is_local:
         connection.register_filesystem(warehouse.fs)
     connection.register("runs", _runs_table(runs))
-    for table in tables:
+    for table in sorted(tables, key=lambda name: name != "tracks"):  # which the views of others look at
         files = [entry.name for run in runs for entry in run.files if entry.table == table]
         try:
             if columns is None or warehouse.is_local or not files:
@@ -108,7 +121,7 @@ def connect(
             reason = str(error).splitlines()[0]
             raise StorageError(f"{warehouse.uri}: a committed file cannot be read ({reason}); restore it") from error
         connection.execute(f"CREATE VIEW {table} AS {CURRENT_SQL[table]}")
-        if columns is None:
+        if columns is None and table in _TAGS_SQL:
             view, statement = _TAGS_SQL[table]
             connection.execute(f"CREATE VIEW {view} AS {statement}")
     return connection

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from catalog_tagger.errors import UsageError
+from catalog_tagger.fingerprints.peaks import PEAKS_VERSION
 from catalog_tagger.models.bundle import SPEECH_MUSIC, TAGS, TASKS, VOICE_GENDER, Bundle, load_bundle, shipped_bundles
 
+#: what stands among the bundles of a row for its fingerprints: rows of another version are tagged again
+PEAKS_ID: Final = f"peaks@{PEAKS_VERSION}"
 _ORDER: Final = list(TASKS)
 
 
@@ -26,8 +29,8 @@ class BundleSet:
 
     @property
     def ids(self) -> list[str]:
-        """``name@fingerprint`` of every bundle, as the tables carry it."""
-        return [bundle.identity for bundle in self.bundles]
+        """What hears a track, as the tables carry it: ``name@fingerprint`` of every bundle, and `PEAKS_ID`."""
+        return [*(bundle.identity for bundle in self.bundles), PEAKS_ID]
 
     @property
     def presence(self) -> Bundle | None:

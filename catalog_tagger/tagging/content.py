@@ -12,6 +12,10 @@ is judged under full dependence: one ``u`` for all speech scores and one for all
 track, each uniform in (0, 1). The verdict is the most probable type, and its probability over both
 levels, computed on a grid, is ``content_confidence``: near 1 where scores are sure, near 1/2 where one
 of the two is 0.5 in every segment and near 1/4 where both are, however many segments there are.
+The grid is even in log odds, since rare errors are what a wrong label is weighed against.
+
+Weaker dependence (a Gaussian copula of the segments) was tried on the 124 clips of 10 s and more that the bundle's
+validation holds: their log-likelihood rises with the correlation, from -172 at 0 over -108 at 0.5 to -84 at 0.95.
 """
 
 from __future__ import annotations
@@ -25,7 +29,10 @@ import numpy.typing as npt
 CONTENT_TYPES: Final = ("music", "speech", "mixed", "other")
 _PRESENT: Final = 0.1
 _MIXED: Final = 0.25
-_LEVELS: Final = (np.arange(64) + 0.5) / 64.0
+_LOG_ODDS: Final = np.linspace(-10.0, 10.0, 129)
+_LEVELS: Final = 1.0 / (1.0 + np.exp(-(_LOG_ODDS[:-1] + _LOG_ODDS[1:]) / 2))
+#: how probable it is that the level is that one of `_LEVELS`
+_WEIGHTS: Final = np.diff([0.0, *(1.0 / (1.0 + np.exp(-_LOG_ODDS[1:-1]))), 1.0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +43,8 @@ class Verdict:
     music_fraction: float
     content_type: str
     content_confidence: float
+    content_probabilities: dict[str, float]
+    """Of each of `CONTENT_TYPES`; they add up to 1."""
 
 
 def judge(
@@ -56,18 +65,16 @@ def judge(
     smaller, larger = np.minimum(speech, music), np.maximum(speech, music)
     other = larger < _PRESENT
     mixed = ~other & (smaller >= _MIXED * larger)
-    probabilities = {
-        "music": np.mean(~other & ~mixed & (music > speech)),
-        "speech": np.mean(~other & ~mixed & (speech > music)),
-        "mixed": np.mean(mixed),
-        "other": np.mean(other),
-    }
+    only = ~(other | mixed)
+    kinds = {"music": only & (music > speech), "speech": only & (speech > music), "mixed": mixed, "other": other}
+    probabilities = {kind: float(_WEIGHTS @ is_it @ _WEIGHTS) for kind, is_it in kinds.items()}
     content_type = max(CONTENT_TYPES, key=lambda kind: probabilities[kind])
     return Verdict(
         speech_fraction=float(weights @ (p_speech >= 0.5)),
         music_fraction=float(weights @ (p_music >= 0.5)),
         content_type=content_type,
-        content_confidence=float(probabilities[content_type]),
+        content_confidence=probabilities[content_type],
+        content_probabilities=probabilities,
     )
 
 

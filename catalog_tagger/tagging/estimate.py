@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import RunManifest, Session, committed_runs, read_manifest
 from catalog_tagger.tables.views import connect
-from catalog_tagger.tagging.bundle_set import load_bundles
+from catalog_tagger.tagging.bundle_set import PEAKS_ID, load_bundles
 from catalog_tagger.tagging.changes import REMOVED, select_changed
 from catalog_tagger.tagging.config import TagConfig
 from catalog_tagger.tagging.job import left_behind
@@ -286,17 +286,17 @@ def measured_rate(runs: Sequence[RunManifest], *, bundle_ids: Sequence[str] = ()
         worked_s = sum(core_seconds(run.sessions) for run in used)
         if worked_s >= _ENOUGH_S:
             return sum(run.audio_s for run in used) / worked_s, used
-    return default_rate(len(bundle_ids)), []
+    return default_rate(len(_names_of(bundle_ids))), []
 
 
 def _names_of(bundle_ids: Sequence[str]) -> list[str]:
-    return [identity.partition("@")[0] for identity in bundle_ids]
+    return [identity.partition("@")[0] for identity in bundle_ids if identity != PEAKS_ID]
 
 
 def measured_rates(warehouse: Store, bundle_ids: Sequence[str] = ()) -> Rates:
     """What a warehouse's committed runs say of one with these bundles."""
     runs = committed_runs(warehouse) if warehouse.children("runs") else []
-    own = Rates(bytes_per_s={}, cpus=usable_cpus(), rate_per_core=default_rate(len(bundle_ids)))
+    own = Rates(bytes_per_s={}, cpus=usable_cpus(), rate_per_core=default_rate(len(_names_of(bundle_ids))))
     if not runs:
         return own
     with connect(warehouse, tables=("tracks",), columns=_LENGTH_COLUMNS) as connection:

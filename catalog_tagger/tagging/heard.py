@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,8 @@ class Scores:
     """Shape (segments, tags): of the set's tags."""
     embedding: Floats | None
     """Shape (segments, size)."""
+    peaks: npt.NDArray[np.int16] | None = None
+    """Shape (segments, `SHOW_PEAKS`): of the CQT-gram, as `fingerprints.peaks` has them."""
 
     def part(self, start: int, stop: int) -> Scores:
         """Of the segments `start` to `stop`."""
@@ -185,7 +187,7 @@ def join(parts: list[Scores]) -> Scores:
     return _each(lambda *values: np.concatenate(values), *parts)
 
 
-def _each(combine: Callable[..., Floats], *parts: Scores) -> Scores:
+def _each(combine: Callable[..., npt.NDArray[Any]], *parts: Scores) -> Scores:
     """Combine what the parts have of each kind of score."""
     kinds = {kind.name: [getattr(part, kind.name) for part in parts] for kind in fields(Scores)}
     return Scores(**{name: None if values[0] is None else combine(*values) for name, values in kinds.items()})

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from catalog_tagger.errors import AudioError
+from catalog_tagger.fingerprints.peaks import SHOW_PEAKS, SONG_PEAKS, listed
 from catalog_tagger.tables.commit import ShardSummary
 from catalog_tagger.tables.schemas import TABLES, TAG_LIST
 from catalog_tagger.tagging.bundle_set import BundleSet
@@ -30,6 +31,7 @@ class PieceRows:
     bundles: BundleSet
     tracks: list[dict[str, Any]] = field(default_factory=list)
     segments: list[pa.Table] = field(default_factory=list)
+    fingerprints: list[pa.Table] = field(default_factory=list)
     begun_at: float = field(default_factory=time.monotonic)
 
     def add(self, track: Track) -> None:
@@ -45,6 +47,7 @@ class PieceRows:
             result = track.heard.result(track.info, track.n_samples, self.bundles)
             row |= self._heard(result)
             self.segments.append(self._segment_rows(track.row["track_id"], result))
+            self.fingerprints.append(self._fingerprint_rows(track.row["track_id"], result))
         self.tracks.append(row)
 
     def quarantine(self, planned: dict[str, Any], error: AudioError) -> None:
@@ -90,13 +93,33 @@ class PieceRows:
         columns["tags"] = pa.nulls(count, TAG_LIST) if tags is None else segment_tags(tags, self.bundles.tags)
         return pa.table(columns, schema=TABLES["segments"])
 
+    def _fingerprint_rows(self, track_id: str, result: TrackResult) -> pa.Table:
+        """Songs are looked for in tracks that are not music alone; of music, what it is known by is enough."""
+        codes = result.scores.peaks
+        if codes is None:
+            return TABLES["fingerprints"].empty_table()
+        values, offsets = listed(codes, most=SONG_PEAKS if result.content_type == "music" else SHOW_PEAKS)
+        columns = {
+            "track_id": pa.repeat(track_id, len(codes)),
+            "run_id": pa.repeat(self.run_id, len(codes)),
+            "start_s": pa.array(result.start_s),
+            "peaks": pa.ListArray.from_arrays(
+                pa.array(offsets), pa.array(values), type=TABLES["fingerprints"].field("peaks").type
+            ),
+        }
+        return pa.table(columns, schema=TABLES["fingerprints"])
+
     def tables(self) -> dict[str, pa.Table]:
         """Rows sorted by track, so that a retry writes the same file whatever order tracks ended in."""
-        segments = pa.concat_tables([TABLES["segments"].empty_table(), *self.segments])
         tracks = pa.Table.from_pylist(self.tracks, schema=TABLES["tracks"])
+        by_track_and_time = [("track_id", "ascending"), ("start_s", "ascending")]
+        parts = {"segments": self.segments, "fingerprints": self.fingerprints}
         return {
             "tracks": tracks.sort_by("track_id"),
-            "segments": segments.sort_by([("track_id", "ascending"), ("start_s", "ascending")]),
+            **{
+                name: pa.concat_tables([TABLES[name].empty_table(), *rows]).sort_by(by_track_and_time)
+                for name, rows in parts.items()
+            },
         }
 
     def summary(self, piece: str, *, worker: str) -> ShardSummary:

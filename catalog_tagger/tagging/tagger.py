@@ -15,13 +15,16 @@ from torch import Tensor
 
 from catalog_tagger.audio import BLOCK_S, SEGMENT_SAMPLES, AudioSource, AudioStream, cut_segments
 from catalog_tagger.errors import UsageError
-from catalog_tagger.models.bundle import SPEECH_MUSIC, TASKS, VOICE_GENDER, Bundle
+from catalog_tagger.fingerprints.peaks import FRONTEND, pick_peaks
+from catalog_tagger.frontends import build_frontend
+from catalog_tagger.models.bundle import SPEECH_MUSIC, TASKS, VOICE_GENDER, Bundle, canonical_json
 from catalog_tagger.resampling import Pcm
 from catalog_tagger.tagging.bundle_set import BundleSet, load_bundles
 from catalog_tagger.tagging.heard import Floats, Heard, Scores, TrackResult, join
 
 __all__ = ["Scorer", "Tagger", "TrackResult"]
 
+_PEAKS_KEY: Final = canonical_json(FRONTEND)
 _SILENCE: Final = np.zeros((1, SEGMENT_SAMPLES), np.int16)
 
 
@@ -57,13 +60,15 @@ class Scorer:
         self.bundles: BundleSet = load_bundles(bundles)
         for bundle in self.bundles.bundles:
             bundle.to(self.device)
-        self._by_frontend: dict[str, list[Bundle]] = {}
+        self._by_frontend: dict[str, list[Bundle]] = {_PEAKS_KEY: []}
         for bundle in self.bundles.bundles:
             self._by_frontend.setdefault(bundle.frontend_key, []).append(bundle)
+        self._frontends = {key: bundles[0].frontend for key, bundles in self._by_frontend.items() if bundles}
+        self._frontends.setdefault(_PEAKS_KEY, build_frontend(FRONTEND).eval().to(self.device))
 
     @torch.inference_mode()
     def score(self, segments: Pcm) -> Scores:
-        """What all bundles say of segments; each front end runs once, whatever number of bundles share it.
+        """What all bundles say of segments, and their peaks; each front end runs once, however many share it.
 
         Parameters
         ----------
@@ -80,8 +85,10 @@ class Scorer:
         waveform = batch.to(self.device, non_blocking=True).float().mul_(1.0 / 32768.0)
         said: dict[str, Tensor] = {}
         embedding = None
-        for bundles in self._by_frontend.values():
-            features = bundles[0].frontend(waveform)
+        for key, bundles in self._by_frontend.items():
+            features = self._frontends[key](waveform)
+            if key == _PEAKS_KEY:
+                peaks = pick_peaks(features)
             for bundle in bundles:
                 if bundle is self.bundles.embedder:
                     said[bundle.identity], embedding = bundle.outputs(features)
@@ -93,6 +100,7 @@ class Scorer:
             voices=_columns(said, self.bundles.voices, TASKS[VOICE_GENDER]),
             tags=torch.cat(tags, dim=1).cpu().numpy() if tags else None,
             embedding=None if embedding is None else embedding.cpu().numpy(),
+            peaks=peaks.cpu().numpy(),
         )
 
 

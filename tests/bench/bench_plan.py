@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import FileEntry, RunManifest, ShardSummary, commit_run, write_shard
-from catalog_tagger.tables.schemas import SEGMENTS, TRACKS
+from catalog_tagger.tables.schemas import FINGERPRINTS, SEGMENTS, TRACKS
 from catalog_tagger.tagging.changes import Selection, select_changed
 from catalog_tagger.tagging.plan import make_plan, read_plan, read_shard_tracks, write_plan
 from catalog_tagger.tagging.sources import list_tracks
@@ -84,7 +84,7 @@ def tables_of(plan: pa.Table, *, run_id: str, segments: bool) -> dict[str, pa.Ta
     nulls = {field.name: pa.nulls(rows, field.type) for field in TRACKS if field.name not in values}
     tracks = pa.table({field.name: {**values, **nulls}[field.name] for field in TRACKS}).cast(TRACKS)
     if not segments:
-        return {"tracks": tracks, "segments": SEGMENTS.empty_table()}
+        return {"tracks": tracks, "segments": SEGMENTS.empty_table(), "fingerprints": FINGERPRINTS.empty_table()}
     counts = np.ceil(values["duration_s"] / 5).astype(int)
     total = int(counts.sum())
     start = np.concatenate([np.arange(count) * 5.0 for count in counts])
@@ -97,7 +97,7 @@ def tables_of(plan: pa.Table, *, run_id: str, segments: bool) -> dict[str, pa.Ta
         "p_music": rng.beta(0.5, 0.05, total).astype(np.float32),
     }
     parts |= {field.name: pa.nulls(total, field.type) for field in SEGMENTS if field.name not in parts}
-    return {"tracks": tracks, "segments": pa.table(parts).cast(SEGMENTS)}
+    return {"tracks": tracks, "segments": pa.table(parts).cast(SEGMENTS), "fingerprints": FINGERPRINTS.empty_table()}
 
 
 def put_shard(store: Store, plan: pa.Table, shard: str, *, segments: bool) -> list[FileEntry]:

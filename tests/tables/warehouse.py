@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import FileEntry, RunManifest, ShardSummary, commit_run, write_shard
-from catalog_tagger.tables.schemas import SEGMENTS, TRACKS
+from catalog_tagger.tables.schemas import FINGERPRINTS, SEGMENTS, TRACKS
 
 
 def track_row(track_id: str, *, run_id: str, minute: int, **columns: Any) -> dict[str, Any]:
@@ -53,6 +53,7 @@ def put_shard(
     tables = {
         "tracks": pa.Table.from_pylist(rows, schema=TRACKS),
         "segments": pa.Table.from_pylist(parts, schema=SEGMENTS),
+        "fingerprints": FINGERPRINTS.empty_table(),
     }
     return write_shard(store, run_id=run_id, summary=summary, tables=tables)
 

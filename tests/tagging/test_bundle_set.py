@@ -10,7 +10,7 @@ from conftest import put_untrained
 from catalog_tagger.audio import SEGMENT_SAMPLES
 from catalog_tagger.errors import UsageError
 from catalog_tagger.models.bundle import load_bundle, shipped_bundles
-from catalog_tagger.tagging.bundle_set import load_bundles
+from catalog_tagger.tagging.bundle_set import PEAKS_ID, load_bundles
 from catalog_tagger.tagging.config import make_config
 from catalog_tagger.tagging.tagger import Scorer
 
@@ -19,7 +19,7 @@ def test_the_same_bundles_are_the_same_set_in_whatever_order_they_are_named(bund
     expected = [load_bundle(folder).identity for folder in bundles]
     assert [name.split("@")[0] for name in expected] == ["untrained", "voices", "tagger"]
     for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
-        assert load_bundles([bundles[i] for i in order]).ids == expected
+        assert load_bundles([bundles[i] for i in order]).ids == [*expected, PEAKS_ID]
 
 
 def test_a_set_knows_what_its_bundles_are_for(bundles: tuple[str, str, str]) -> None:
@@ -34,7 +34,7 @@ def test_a_set_knows_what_its_bundles_are_for(bundles: tuple[str, str, str]) -> 
 
 def test_all_that_ship_fit_together_and_are_the_default() -> None:
     shipped = [load_bundle(name).identity for name in shipped_bundles()]
-    assert sorted(load_bundles().ids) == sorted(shipped)
+    assert sorted(load_bundles().ids) == sorted([*shipped, PEAKS_ID])
     assert load_bundles().presence is not None
     assert make_config(source="a", warehouse="w").bundles == shipped_bundles()
 

@@ -23,7 +23,10 @@ def test_fractions_and_confidence_are_shares(rows: list[tuple[float, float, floa
     assert -1e-9 <= result.music_fraction <= 1 + 1e-9
     assert 0.25 <= result.content_confidence <= 1, "the most probable of four is at least a quarter"
     assert result.content_type in CONTENT_TYPES
-    assert all(isinstance(value, (float, str)) for value in vars(result).values())
+    assert all(isinstance(value, (float, str, dict)) for value in vars(result).values())
+    assert set(result.content_probabilities) == set(CONTENT_TYPES)
+    assert sum(result.content_probabilities.values()) == pytest.approx(1.0)
+    assert max(result.content_probabilities.values()) == result.content_confidence
 
 
 @given(tracks)

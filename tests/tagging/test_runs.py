@@ -14,10 +14,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tables"))
 from warehouse import manifest_of, put_shard, track_row
 
 from catalog_tagger.errors import StorageError, UsageError
-from catalog_tagger.models.bundle import load_bundle
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import Session, commit_run
 from catalog_tagger.tables.lease import Lease
+from catalog_tagger.tagging.bundle_set import load_bundles
 from catalog_tagger.tagging.config import make_config
 from catalog_tagger.tagging.estimate import plan_only
 from catalog_tagger.tagging.plan import make_plan, write_plan
@@ -144,7 +144,7 @@ def test_a_dry_run_without_a_name_leaves_out_what_an_unfinished_run_has_done(
     config = make_config(source=str(source), warehouse=store.root, bundles=(bundle,))
     assert plan_only(config).tracks == 4, "a run of another source has nothing to do with it"
     job = json.loads(store.read("runs/r/job.json"))
-    job |= {"source": str(source), "bundles": [load_bundle(bundle).identity]}
+    job |= {"source": str(source), "bundles": load_bundles([bundle]).ids}
     store.write("runs/r/job.json", json.dumps(job).encode())
     planned = plan_only(config)
     assert (planned.tracks, planned.up_to_date, planned.size_bytes) == (3, 1, 30)

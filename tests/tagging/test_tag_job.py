@@ -23,6 +23,7 @@ from job_runs import (
 )
 
 from catalog_tagger import Tagger
+from catalog_tagger.fingerprints.peaks import NO_PEAK, SHOW_PEAKS, SONG_PEAKS
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import read_manifest
 from catalog_tagger.tagging import execution
@@ -99,6 +100,20 @@ def test_rows_are_what_a_tagger_hears_in_the_same_files(done: Done, catalogue: P
         np.testing.assert_array_equal(heard[:, 1], result.end_s)
         expected = np.stack([result.p_speech, result.p_music], axis=1)
         np.testing.assert_allclose(heard[:, 2:], expected, atol=SCORE_TOLERANCE)
+
+
+def test_fingerprints_are_the_peaks_of_the_same_segments(done: Done, catalogue: Path, bundle: str) -> None:
+    tagger = Tagger([bundle])
+    for name in TRACKS:
+        result = tagger.tag(catalogue / name)
+        most = SONG_PEAKS if result.content_type == "music" else SHOW_PEAKS
+        found = rows(done.warehouse, f"SELECT * FROM fingerprints WHERE track_id = '{name}' ORDER BY start_s")
+        assert [row["start_s"] for row in found] == list(result.start_s)
+        for row, codes in zip(found, result.scores.peaks, strict=True):
+            expected = {int(code) for code in codes[:most] if code != NO_PEAK}
+            same = len(expected & set(row["peaks"]))
+            assert same >= 0.95 * len(expected), "of a batch of another size, whose sums differ in their last bits"
+            assert len(row["peaks"]) == pytest.approx(len(expected), abs=3)
 
 
 def test_the_tracks_differ_in_their_scores_so_that_mixing_them_up_would_show(done: Done) -> None:

@@ -106,7 +106,7 @@ def test_a_track_of_several_blocks_is_one_track(tagger: Tagger) -> None:
 
 
 def test_bundle_ids_name_bundle_and_fingerprint(bundle: str) -> None:
-    assert Scorer([bundle]).bundles.ids == [f"untrained@{load_bundle(bundle).fingerprint}"]
+    assert Scorer([bundle]).bundles.ids == [f"untrained@{load_bundle(bundle).fingerprint}", "peaks@1"]
 
 
 def test_a_broken_track_is_one_audio_error(tagger: Tagger, tmp_path: Path) -> None:
