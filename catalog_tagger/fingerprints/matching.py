@@ -1,45 +1,36 @@
 """Which songs of an index are heard in a recording, from when to when.
 
-Hits of one song that lie on a line ``place in song = rate * place in recording + start`` are votes for it.
-Each candidate is then put to the test by the song's peaks themselves, which are more than the votes: where
-the line says that a peak must be, is there one? Under the song it is there with a probability `p`, elsewhere
+Each candidate of `voting` is put to the test by the song's peaks themselves, which are more than the votes: where
+its line says that a peak must be, is there one? Under the song it is there with a probability `p`, elsewhere
 with a probability `q` that depends on how dense the recording is, and on how much of it is the same notes
 anyway. `q` is measured with decoys, the same song laid where it is not. A peak then counts ``log(p / q)`` if
 it is there and ``log((1 - p) / (1 - q))`` if not, averaged over `p` as it may be in each half second, and the
 stretch with the greatest sum is where the song is heard. That sum is the *score*, in nats. Chance gives sums
-of any size, greater ones exponentially more rarely (Karlin and Altschul, 1990, on segments of maximal score).
+of any size, greater ones exponentially more rarely (`chance`).
 
 Matches that overlap in time compete, and the one with the greatest score stays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from catalog_tagger.fingerprints.index import Hits, SongIndex
+from catalog_tagger.fingerprints.index import SongIndex
 from catalog_tagger.fingerprints.landmarks import BINS, HOP_S, SHOW_FAN, Peaks, landmarks_of
+from catalog_tagger.fingerprints.voting import Line, lines_of
 
-#: bins by which a song may be transposed; a semitone is 2
-TRANSPOSED_BINS: Final = 3
-#: rates of speed that are looked for, as a deviation from 1
-FASTEST: Final = 0.03
-LEAST_SCORE: Final = 45.0
+#: in a catalogue of some hundred songs; see `chance` for others
+LEAST_SCORE: Final = 50.0
 
-_SLOT: Final = 16  # hops: votes of one song within a slot of offsets are looked at together
-_WINDOW: Final = 512  # hops, 12 s
-_FEWEST_VOTES: Final = 3
-_LINES_OF_A_SONG: Final = 8
-_CANDIDATES: Final = 400
 _FEWEST_PEAKS: Final = 10
-_NEAR: Final = 24.0
-_ON_THE_LINE: Final = 1.6
-_RATE_STEP: Final = 0.002
-_AGREED: Final = 0.7
 _DECOYS: Final = np.array([-413, -331, -263, -197, -149, -101, -67, 67, 101, 149, 197, 263, 331, 413], np.float64)
+#: nats that a song has to make up for that is heard at another rate or pitch: one in ten is, in one of 200 ways
+_ALTERED: Final = 7.0
 #: probabilities that a peak of a song is there under the song, from loud speech over it to nothing
 _HEARD: Final = np.array([0.30, 0.42, 0.54, 0.66, 0.78, 0.90])
 _BLOCK: Final = 0.5 / HOP_S
@@ -81,17 +72,13 @@ class Match:
     share: float
 
 
-@dataclass(frozen=True)
-class _Line:
-    """``frame in song = rate * frame + start``, and a transposition."""
-
-    song: int
-    start: float
-    rate: float
-    bins: int
-
-
-def find_songs(index: SongIndex, peaks: Peaks, *, least_score: float = LEAST_SCORE) -> list[Match]:
+def find_songs(
+    index: SongIndex,
+    peaks: Peaks,
+    *,
+    least_score: float = LEAST_SCORE,
+    stretches: Sequence[tuple[float, float]] | None = None,
+) -> list[Match]:
     """The songs that are heard in a recording, in the order of their starts.
 
     Parameters
@@ -100,95 +87,30 @@ def find_songs(index: SongIndex, peaks: Peaks, *, least_score: float = LEAST_SCO
         Of the recording, up to `peaks.SHOW_PEAKS` of a segment.
     least_score
         Below which a match is not believed.
+    stretches
+        Where candidates are looked for, as starts and ends in s; by default everywhere.
     """
-    hits = index.hits(landmarks_of(peaks, fan=SHOW_FAN), bins=TRANSPOSED_BINS)
     there = _map(peaks)
-    found = [_tested(index.peaks[line.song], line, there) for line in _lines(hits)]
+    lines = lines_of(index, landmarks_of(_inside(peaks, stretches), fan=SHOW_FAN), there)
+    found = [_tested(index.peaks[line.song], line, there) for line in lines]
+    return settled([match for match in found if match is not None and match.score >= least_score])
+
+
+def settled(matches: Iterable[Match]) -> list[Match]:
+    """What stays of matches of one recording that overlap in time: the greatest score, and the rest after it."""
     kept: list[Match] = []
-    for match in sorted((one for one in found if one is not None), key=lambda one: (-one.score, one.song)):
-        if match.score >= least_score and all(_overlap_s(match, other) <= 0.5 * _length_s(match) for other in kept):
+    for match in sorted(matches, key=lambda one: (-one.score, one.song)):
+        if all(_overlap_s(match, other) <= 0.5 * _length_s(match) for other in kept):
             kept.append(match)
     return sorted(kept, key=lambda one: one.start_s)
 
 
-def _lines(hits: Hits) -> list[_Line]:
-    """Lines through hits of one song, those that chance explains least first.
-
-    A drone or a loop resembles itself at every offset, and all the time: what counts is how far the hits of a
-    slot of offsets in a window of time exceed what the song has there in a slot on average.
-    """
-    lines: list[_Line] = []
-    told: dict[int, list[float]] = {}
-    for chosen in _crowded(hits):
-        song, offset = int(hits.song[chosen[0]]), float(np.median(hits.offset[chosen]))
-        seen = told.setdefault(song, [])
-        if len(seen) < _LINES_OF_A_SONG and all(abs(offset - other) > _SLOT / 2 for other in seen):
-            seen.append(offset)
-            lines.append(_line(hits, chosen))
-            if len(lines) == _CANDIDATES:
-                break
-    return lines
-
-
-def _crowded(hits: Hits) -> list[npt.NDArray[np.int64]]:
-    """Places of hits that share a song, a slot of offsets, a window and a transposition; most surprising first."""
-    if not len(hits):
-        return []
-    slots = float(np.ptp(hits.offset)) / _SLOT + 1.0
-    found: list[tuple[float, int, npt.NDArray[np.int64]]] = []
-    for half_slot in (0.0, 0.5):
-        slot = np.floor(hits.offset / _SLOT + half_slot).astype(np.int64)
-        slot -= slot.min()
-        for half_window in (0.0, 0.5):
-            window = np.floor(hits.frame / _WINDOW + half_window).astype(np.int64)
-            heard = hits.song.astype(np.int64) << 16 | window
-            _, place, usual = np.unique(heard, return_inverse=True, return_counts=True)
-            group = (heard << 24 | slot) << 4 | hits.bins + TRANSPOSED_BINS
-            order = np.argsort(group, kind="stable")
-            first = np.flatnonzero(np.r_[True, np.diff(group[order]) > 0])
-            votes = np.diff(np.append(first, len(order)))
-            expected = usual[place[order[first]]] / (slots * (2 * TRANSPOSED_BINS + 1))
-            surprise = votes * np.log(votes / expected) - votes + expected
-            likely = np.flatnonzero((votes >= _FEWEST_VOTES) & (votes > expected))
-            for one in likely[np.argsort(-surprise[likely], kind="stable")][: 2 * _CANDIDATES]:
-                chosen = order[first[one] : first[one] + votes[one]]
-                found.append((-float(surprise[one]), int(chosen[0]), chosen))
-    return [chosen for *_, chosen in sorted(found, key=lambda one: one[:2])]
-
-
-def _line(hits: Hits, votes: npt.NDArray[np.int64]) -> _Line:
-    song = int(hits.song[votes[0]])
-    low = int(hits.bins[votes].min())
-    bins = int(np.bincount(hits.bins[votes] - low).argmax()) + low
-    offset = float(np.median(hits.offset[votes][hits.bins[votes] == bins]))
-    own = hits.of(song)
-    near = (np.abs(hits.offset[own] - offset) < _NEAR) & (np.abs(hits.bins[own] - bins) <= 1)
-    start, rate = _fitted(hits.frame[own][near].astype(np.float64), hits.offset[own][near].astype(np.float64))
-    return _Line(song=song, start=start, rate=rate, bins=bins)
-
-
-def _fitted(frame: Floats, offset: Floats) -> tuple[float, float]:
-    """Start and rate of the line that most votes lie on; the rate is 1 unless they say otherwise."""
-    most, slope, start = 0, 0.0, 0.0
-    for tried in sorted(np.arange(-FASTEST, FASTEST + 1e-9, _RATE_STEP), key=abs):
-        sorted_starts = np.sort(offset - tried * frame)
-        inside = np.searchsorted(sorted_starts, sorted_starts + 2.0, side="right") - np.arange(len(sorted_starts))
-        best = int(inside.argmax())
-        if inside[best] > 1.08 * most + (most > 0):
-            most, slope, start = int(inside[best]), float(tried), float(sorted_starts[best] + 1.0)
-        if most > _AGREED * len(frame):
-            break
-    for _ in range(3):
-        on = np.abs(offset - start - slope * frame) <= _ON_THE_LINE
-        if on.sum() < 3:
-            break
-        x, y = frame[on], offset[on]
-        if on.sum() >= 8 and x.std() > 40:
-            steeper = float(np.cov(x, y, bias=True)[0, 1] / x.var())
-            uncertain = 0.6 / (x.std() * np.sqrt(on.sum()))
-            slope = steeper if abs(steeper) > 3 * uncertain else 0.0
-        start = float((y - slope * x).mean())
-    return start, 1.0 + slope
+def _inside(peaks: Peaks, stretches: Sequence[tuple[float, float]] | None) -> Peaks:
+    if stretches is None:
+        return peaks
+    bounds = np.array(stretches, np.float64).reshape(-1) / HOP_S
+    chosen = np.searchsorted(bounds, peaks.frame, side="right") % 2 == 1
+    return Peaks(peaks.frame[chosen], peaks.bin[chosen])
 
 
 def _map(peaks: Peaks) -> Bools:
@@ -202,7 +124,7 @@ def _map(peaks: Peaks) -> Bools:
     return near[1:-1, 1:-1]
 
 
-def _tested(song: Peaks, line: _Line, there: Bools) -> Match | None:
+def _tested(song: Peaks, line: Line, there: Bools) -> Match | None:
     """The stretch in which a song is heard along a line, if there is one."""
     frame = (song.frame - line.start) / line.rate
     bins = song.bin - line.bins
@@ -213,6 +135,8 @@ def _tested(song: Peaks, line: _Line, there: Bools) -> Match | None:
     is_there = there[np.rint(frame).astype(np.int64), bins]
     gain = _gains(is_there, _chance(frame, bins, there))
     first, last, score = _stretch(frame, gain)
+    if line.rate != 1.0 or line.bins:
+        score -= _ALTERED
     if last - first < _FEWEST_PEAKS:
         return None
     start, end = float(frame[first]), float(frame[last - 1])
