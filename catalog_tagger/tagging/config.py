@@ -1,34 +1,20 @@
 """The configuration of a tagging job, shared by the command line and ``ray job submit``.
 
-A YAML file holds the same keys as `TagConfig`; unknown keys and bad values are refused before
-anything is started.
+A YAML file holds the same keys as `TagConfig`.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import secrets
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from catalog_tagger.errors import UsageError
+from catalog_tagger.configuration import absolute, load_yaml, new_run_id, require_run_id, validated
 
-_RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-def new_run_id() -> str:
-    """A run's default name: its start time in UTC, so that names sort by time, and a few random digits.
-
-    Schedulers start several jobs in the same second; two runs must not share a name by chance.
-    """
-    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+__all__ = ["TagConfig", "load_config", "make_config", "new_run_id"]
 
 
 def _shipped() -> tuple[str, ...]:
@@ -91,9 +77,7 @@ class TagConfig(BaseModel):
     @classmethod
     def _is_absolute(cls, value: str) -> str:
         """Local paths are made absolute, so that a run can be resumed from anywhere."""
-        if "://" in value and not value.startswith("file://"):
-            return value
-        return os.path.abspath(os.path.expanduser(value.removeprefix("file://")))  # noqa: PTH100, PTH111 - keeps patterns
+        return absolute(value)
 
     @field_validator("roots")
     @classmethod
@@ -110,9 +94,7 @@ class TagConfig(BaseModel):
     @field_validator("run_id")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        if not _RUN_ID.fullmatch(value):
-            raise ValueError("use 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit")
-        return value
+        return require_run_id(value)
 
 
 def make_config(**values: Any) -> TagConfig:
@@ -123,7 +105,7 @@ def make_config(**values: Any) -> TagConfig:
     UsageError
         A value is not allowed.
     """
-    return _validated({key: value for key, value in values.items() if value is not None}, place="")
+    return validated(TagConfig, {key: value for key, value in values.items() if value is not None}, place="")
 
 
 def load_config(path: str | PathLike[str], *, overrides: Mapping[str, Any] | None = None) -> TagConfig:
@@ -136,30 +118,5 @@ def load_config(path: str | PathLike[str], *, overrides: Mapping[str, Any] | Non
     UsageError
         The file cannot be read, is not a mapping, or holds an unknown key or a bad value.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read the configuration: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a YAML file: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: expected keys and values, such as 'source: s3://bucket/audio'")
-    values = {str(key): value for key, value in {**content, **(overrides or {})}.items() if value is not None}
-    return _validated(values, place=f"{path}: ")
-
-
-def _validated(values: dict[str, Any], *, place: str) -> TagConfig:
-    try:
-        return TagConfig.model_validate(values)
-    except ValidationError as error:
-        known = ", ".join(TagConfig.model_fields)
-        lines = []
-        for problem in error.errors():
-            key = ".".join(str(part) for part in problem["loc"])
-            if problem["type"] == "extra_forbidden":
-                lines.append(f"{place}unknown key {key!r}; known keys: {known}")
-            elif problem["type"] == "missing":
-                lines.append(f"{place}{key} is missing")
-            else:
-                lines.append(f"{place}{key}: {problem['msg']} (given: {problem['input']!r})")
-        raise UsageError("\n".join(lines)) from None
+    values = load_yaml(path, overrides=overrides, example="source: s3://bucket/audio")
+    return validated(TagConfig, values, place=f"{path}: ")
