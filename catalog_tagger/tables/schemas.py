@@ -165,6 +165,8 @@ DUPLICATES: Final = pa.schema(
     metadata={"comment": "one row per track that is the same recording as another one"},
 )
 
+STRETCHES: Final = pa.list_(pa.struct([pa.field("start_s", pa.float64()), pa.field("end_s", pa.float64())]))
+
 SEARCHES: Final = pa.schema(
     [
         _field("track_id", pa.string(), "a track that was searched for songs", nullable=False),
@@ -176,6 +178,8 @@ SEARCHES: Final = pa.schema(
         _field(
             "unknown_s", pa.float64(), "of the seconds with music, those of no song of the catalogue", nullable=False
         ),
+        _field("stretches", STRETCHES, "what of it was searched", nullable=False),
+        _field("music", STRETCHES, "where music is heard in it", nullable=False),
     ],
     metadata={"comment": "one row per track that was searched for songs"},
 )

@@ -1,0 +1,94 @@
+"""Tracks that are the same recording.
+
+Tracks that share kept landmarks at the same distance in time are likely copies (`sketches`): of all tracks that have
+a landmark, each is joined with the one of least id, so that a hundred copies of a jingle give a hundred pairs
+and not five thousand. Likely ones are compared by the matcher that finds songs in shows, over both in full
+length: they are the same recording where the match covers nearly all of both. An excerpt is not, and a live version
+is not.
+
+All sketches are sorted by DuckDB, which spills to disk what does not fit into memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from catalog_tagger.fingerprints.chance import expected_false_matches
+from catalog_tagger.fingerprints.index import index_songs
+from catalog_tagger.fingerprints.landmarks import HOP_S, Peaks
+from catalog_tagger.fingerprints.matching import Match, find_songs
+
+#: kept landmarks that two tracks share at one distance; unrelated ones share one or two
+_FEWEST_SHARED: Final = 6
+_SHARE_OF_BOTH: Final = 0.9
+_NEARLY_S: Final = 3.0
+_LEAST_SCORE: Final = 100.0
+
+_PAIRS_SQL: Final = f"""
+    WITH kept AS (
+        SELECT track_id, place, first_value(track_id) OVER same AS first_id, first_value(place) OVER same AS first_place
+        FROM sketches WINDOW same AS (PARTITION BY hash ORDER BY track_id)),
+    apart AS (
+        SELECT track_id, first_id, round((place - first_place) / 16.0) AS distance, count(*) AS shared
+        FROM kept WHERE track_id <> first_id GROUP BY ALL),
+    near AS (
+        SELECT a.track_id, a.first_id, max(a.shared + coalesce(b.shared, 0)) AS shared
+        FROM apart a LEFT JOIN apart b
+        ON a.track_id = b.track_id AND a.first_id = b.first_id AND b.distance = a.distance + 1
+        GROUP BY a.track_id, a.first_id)
+    SELECT track_id, first_id AS other_track_id FROM near WHERE shared >= {_FEWEST_SHARED}
+    QUALIFY row_number() OVER (PARTITION BY track_id ORDER BY shared DESC, first_id) <= 3
+    ORDER BY track_id, shared DESC, first_id"""  # noqa: S608  a number
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two tracks that may be the same recording, the lesser id second."""
+
+    track_id: str
+    other_track_id: str
+
+
+def likely_pairs(sketches: pa.Table | duckdb.DuckDBPyRelation, *, connection: duckdb.DuckDBPyConnection) -> list[Pair]:
+    """Pairs that share enough to be compared, at most three for a track.
+
+    Parameters
+    ----------
+    sketches
+        ``track_id, hash, place`` of current tracks.
+    """
+    connection.register("sketches", sketches)
+    rows = connection.execute(_PAIRS_SQL).fetchall()
+    return [Pair(*row) for row in rows]
+
+
+def same_recording(track: Peaks, other: Peaks) -> Match | None:
+    """How a track lies in another of which it is a copy; None where it is none.
+
+    Parameters
+    ----------
+    track, other
+        What they are known by (the strongest peaks).
+    """
+    matches = find_songs(index_songs([other]), track, least_score=_LEAST_SCORE)
+    best = max(matches, key=lambda match: match.end_s - match.start_s, default=None)
+    if best is None:
+        return None
+    for whole_s in (_span_s(track), _span_s(other)):
+        if best.end_s - best.start_s < min(_SHARE_OF_BOTH * whole_s, whole_s - _NEARLY_S):
+            return None
+    return best
+
+
+def _span_s(peaks: Peaks) -> float:
+    """From the first to the last that is heard: copies differ in the silence around them."""
+    return float(peaks.frame[-1] - peaks.frame[0]) * HOP_S
+
+
+def expected_false(match: Match, *, duration_s: float, songs_s: float) -> float:
+    """As of a song in a show that is music throughout."""
+    return expected_false_matches(match.score, searched_s=duration_s, songs_s=songs_s)

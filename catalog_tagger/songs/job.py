@@ -1,0 +1,172 @@
+"""The search for songs: bring the index up to date, search shows, compare likely copies, write the tables, commit.
+
+What was searched before is not searched again: shows of runs that the last search covered are searched for songs
+of runs since, shows of runs since for all songs. The three tables are written whole each time, from what is found
+and what is carried over.
+
+Failure rule: segments of the index that are finished stay (`building`), and so does the index once it is committed; the
+tables appear with the run's manifest, or not at all.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import Final
+
+import pyarrow as pa
+
+from catalog_tagger._version import __version__
+from catalog_tagger.errors import RunError
+from catalog_tagger.fingerprints.peaks import PEAKS_VERSION
+from catalog_tagger.songs.carrying import carried_shows
+from catalog_tagger.songs.catalogue import read_catalogue
+from catalog_tagger.songs.comparing import find_duplicates
+from catalog_tagger.songs.config import SongsConfig
+from catalog_tagger.songs.generations import Generation
+from catalog_tagger.songs.indexing import update_index
+from catalog_tagger.songs.planning import search_tasks
+from catalog_tagger.songs.searching import search
+from catalog_tagger.songs.settling import Shows
+from catalog_tagger.songs.tasks import runner
+from catalog_tagger.songs.work import Listener, Work
+from catalog_tagger.storage import Store
+from catalog_tagger.tables.commit import RunManifest, commit_run, read_manifest, table_file, write_table
+from catalog_tagger.tables.lease import hold, read_leases
+from catalog_tagger.tables.schemas import TABLES_OF
+
+SONGS: Final = "songs"
+_PACKAGES: Final = ("ray", "pyarrow", "numpy", "s3fs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SongsResult:
+    """What a search came to."""
+
+    run_id: str
+    warehouse: str
+    manifest: RunManifest
+    indexed: int
+    """Songs of the index."""
+    songs: int
+    """Rows of ``songs``."""
+    shows: int
+    """Shows in which music may be heard."""
+    shows_with_songs: int
+    duplicates: int
+    unknown_s: float
+    """Seconds of music in shows that is no song of the catalogue."""
+    without_fingerprints: int
+    """Tracks that were tagged before there were fingerprints."""
+
+
+def run_songs_job(config: SongsConfig, *, on_progress: Listener | None = None) -> SongsResult:
+    """Search a warehouse's shows for its songs.
+
+    Parameters
+    ----------
+    on_progress
+        Called with a stage, its tasks that have ended and all its tasks.
+
+    Raises
+    ------
+    CatalogTaggerError
+        No committed tagging run, a store that refuses, damaged files, a cluster that cannot be used, another driver.
+    """
+    store = Store(config.warehouse)
+    if read_manifest(store, config.run_id) is not None:
+        raise RunError(f"run {config.run_id} is finished; choose another --run-id")
+    listener = on_progress or (lambda stage, done, total: None)
+    started, began = _now(), time.monotonic()
+    catalogue = read_catalogue(store, kind=SONGS)
+    with (
+        hold(store, config.run_id) as lease,
+        runner(ray_address=config.ray_address, processes=config.processes) as run,
+    ):
+        work = Work(store, config, catalogue, run, listener)
+        index = update_index(work)
+        lease.require()
+        tables = _searched(work, index)
+        lease.beat()
+        lease.require()
+        manifest = _commit(work, index, tables, started=started, began=began)
+    searches = tables["searches"]
+    return SongsResult(
+        run_id=config.run_id,
+        warehouse=store.uri,
+        manifest=manifest,
+        indexed=sum(segment.songs for segment in index.segments),
+        songs=tables["songs"].num_rows,
+        shows=searches.num_rows,
+        shows_with_songs=len(set(tables["songs"]["track_id"].to_pylist())),
+        duplicates=tables["duplicates"].num_rows,
+        unknown_s=sum(searches["unknown_s"].to_pylist()),
+        without_fingerprints=catalogue.without_fingerprints,
+    )
+
+
+def _searched(work: Work, index: Generation) -> dict[str, pa.Table]:
+    """Rows of the three tables."""
+    run_id = work.config.run_id
+    covered = frozenset() if work.config.again else _covered(work)
+    shows = Shows(songs_s=index.songs_s, most_false=work.config.most_false)
+    if covered:
+        shows.add(carried_shows(work.store, covered=covered))
+    for searched in work.results("searching", search, list(search_tasks(work, index, covered=covered))):
+        shows.add(searched)
+    rows = {
+        SONGS: shows.songs(run_id),
+        "searches": shows.searches(run_id),
+        "duplicates": find_duplicates(work, index, covered=covered),
+    }
+    return {name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in TABLES_OF[SONGS].items()}
+
+
+def _covered(work: Work) -> frozenset[str]:
+    """Runs that the last search covered; none where it cannot be built upon."""
+    previous = work.catalogue.previous
+    if previous is None:
+        return frozenset()
+    told = previous.config
+    if told["peaks"] != PEAKS_VERSION or told["most_false"] < work.config.most_false:
+        return frozenset()
+    return frozenset(told["covered"])
+
+
+def _commit(work: Work, index: Generation, tables: dict[str, pa.Table], *, started: str, began: float) -> RunManifest:
+    store, config = work.store, work.config
+    files = [
+        write_table(store, table_file(table, config.run_id, "all"), SONGS, table, rows)
+        for table, rows in tables.items()
+    ]
+    covered = {"covered": sorted(work.catalogue.runs), "peaks": PEAKS_VERSION, "generation": index.number}
+    manifest = RunManifest(
+        run_id=config.run_id,
+        started_at=started,
+        committed_at=_now(),
+        source=store.uri,
+        bundles=[],
+        versions={"catalog_tagger": __version__, **{name: version(name) for name in _PACKAGES}},
+        config={**config.model_dump(mode="json"), **covered},
+        tracks=tables["searches"].num_rows,
+        tagged=0,
+        quarantined=0,
+        segments=0,
+        audio_s=0.0,
+        wall_s=round(time.monotonic() - began, 3),
+        up_to_date=0,
+        quarantined_by_code={},
+        workers={},
+        files=files,
+        sessions=[one.session for one in read_leases(store, config.run_id)],
+        kind=SONGS,
+    )
+    if not commit_run(store, manifest):
+        raise RunError(f"run {config.run_id}: another driver has committed it; run again with another --run-id")
+    return manifest
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

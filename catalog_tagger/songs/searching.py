@@ -1,0 +1,130 @@
+"""Shows searched for the songs of one segment.
+
+Only stretches in which music may be heard are searched: segments with ``p_music`` of at least `_MAYBE`, those in which
+nobody speaks for sure, and one more to each side, since music under a voice is heard less surely than it is there. The
+whole of it is a function of
+one segment of the index and some shards; what several segments say of a show is settled afterwards (`settling`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from catalog_tagger.audio import SEGMENT_S
+from catalog_tagger.fingerprints.chance import least_score
+from catalog_tagger.fingerprints.matching import Match, find_songs
+from catalog_tagger.songs.recordings import Recording, Shard, recordings
+from catalog_tagger.songs.segments import Segment, read_segment
+from catalog_tagger.storage import Store
+
+_MAYBE: Final = 0.1
+_SURELY: Final = 0.5
+SEMITONE_BINS: Final = 2
+
+Stretches = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class SearchTask:
+    """Shows to search for the songs of a segment."""
+
+    warehouse: str
+    segment: str | None
+    """None where there are no songs: the music of the shows is told all the same."""
+    shards: tuple[tuple[Shard, frozenset[str]], ...]
+    """With the tracks of each that a later run has replaced."""
+    gone: frozenset[tuple[str, str]]
+    """``(track_id, run_id)`` of songs of the segment that are not current any more."""
+    songs_s: float
+    """Seconds of all songs of the index."""
+    most_false: float
+    part: int = 0
+    parts: int = 1
+    """Only tracks whose ids fall into one part of so many."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A song in a show."""
+
+    song_track_id: str
+    song_run_id: str
+    match: Match
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A show that was searched.
+
+    Attributes
+    ----------
+    stretches
+        What was searched, starts and ends in s.
+    music
+        Where music is heard for sure.
+    found
+        Those that are likelier than chance.
+    """
+
+    track_id: str
+    run_id: str
+    stretches: Stretches
+    music: Stretches
+    found: tuple[Found, ...]
+
+
+def search(task: SearchTask) -> list[Searched]:
+    """Search; one entry for each show with stretches that may hold music.
+
+    Raises
+    ------
+    StorageError
+        A file is missing or damaged.
+    """
+    store = Store(task.warehouse)
+    segment = None if task.segment is None else read_segment(store, task.segment)
+    searched = []
+    for shard, replaced in task.shards:
+        for show in recordings(store, shard, replaced=replaced, songs=False):
+            if task.parts == 1 or crc32(show.track_id.encode()) % task.parts == task.part:
+                maybe = (show.p_music >= _MAYBE) | (show.p_speech < _SURELY)
+                stretches = stretches_of(maybe, show.duration_s, beside=1)
+                if stretches:
+                    found = () if segment is None else _found(segment, show, stretches, task)
+                    music = stretches_of(show.p_music >= _SURELY, show.duration_s, beside=0)
+                    searched.append(Searched(show.track_id, show.run_id, stretches, music, found))
+    return searched
+
+
+def _found(segment: Segment, show: Recording, stretches: Stretches, task: SearchTask) -> tuple[Found, ...]:
+    least = least_score(searched_s=length_s(stretches), songs_s=task.songs_s, most_false=task.most_false)
+    found = []
+    for match in find_songs(segment.index, show.peaks(), least_score=least, stretches=stretches):
+        song = segment.songs[match.song]
+        if (song.track_id, song.run_id) not in task.gone and song.track_id != show.track_id:
+            found.append(Found(song.track_id, song.run_id, match))
+    return tuple(found)
+
+
+def stretches_of(inside: npt.NDArray[np.bool_], duration_s: float, *, beside: int) -> Stretches:
+    """Starts and ends in s of the segments of a track that are `inside`, and of `beside` more to each side."""
+    near = inside.copy()
+    for far in range(1, beside + 1):
+        near[far:] |= inside[:-far]
+        near[:-far] |= inside[far:]
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], near, [False]])))
+    return [
+        (float(begin * SEGMENT_S), float(min(end * SEGMENT_S, duration_s)))
+        for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    ]
+
+
+def length_s(stretches: Sequence[tuple[float, float]]) -> float:
+    """Seconds of stretches that do not overlap."""
+    return sum(end - begin for begin, end in stretches)
