@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "tag": "Tag a folder, bucket, manifest or tar files into a warehouse.",
     "runs": "List a warehouse's runs: state, counts, rates, cost.",
     "retry-quarantined": "Tag a warehouse's quarantined tracks again.",
+    "songs": "Find the catalogue's songs inside its other tracks.",
     "reconcile": "List where metadata and audio disagree.",
     "sql": "Ask the warehouse's tables in SQL.",
     "bundles": "List the models that ship, or show one's card.",

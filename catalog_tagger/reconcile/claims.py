@@ -1,8 +1,8 @@
 """Claims about one track each, from joined rows, batch by batch.
 
 - ``mislabelled``: the posterior (`noise`) that the track is of no class that its label tolerates;
-- ``mixed_content``: the label is music or speech alone, and the track is both: at least a quarter as much of
-  the one as of the other;
+- ``mixed_content``: the label is music or speech alone, and the track is both: of what the label does not
+  say there is at least a quarter as much as of what it says, and less than half as much again;
 - ``missing_label``: the value is empty; the probability of what is heard. Of voices only where somebody
   speaks: nobody misses the narrator of a song;
 - ``unplayable``: the metadata list a track that is quarantined.
@@ -21,7 +21,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog_tagger.reconcile.joining import Rows
-from catalog_tagger.reconcile.mapping import CONTENT_TYPE, NONE_OF_THEM, TAGS, VOICE_GENDER, LabelField, MetadataMapping
+from catalog_tagger.reconcile.mapping import (
+    CONTENT_TYPE,
+    MOSTLY_MUSIC,
+    MOSTLY_SPEECH,
+    NONE_OF_THEM,
+    TAGS,
+    VOICE_GENDER,
+    LabelField,
+    MetadataMapping,
+)
 from catalog_tagger.reconcile.noise import MISSING, Noise, beliefs_of, labels_of
 from catalog_tagger.tables.schemas import EVIDENCE
 
@@ -33,6 +42,8 @@ EMBEDDED_SONG: Final = "embedded_song"
 DUPLICATE_AUDIO: Final = "duplicate_audio"
 KINDS: Final = (MISLABELLED, MIXED_CONTENT, MISSING_LABEL, EMBEDDED_SONG, DUPLICATE_AUDIO, UNPLAYABLE)
 
+#: said as mixed
+_PARTS: Final = (MOSTLY_SPEECH, MOSTLY_MUSIC)
 AT_LEAST: Final = 0.5
 #: cue of a tag's evidence: this and the tag
 TAG_CUE: Final = "tag:"
@@ -87,10 +98,11 @@ def _about_labels(rows: pa.Table, field: LabelField, i: int, noise: Noise, judge
     wrong = np.where(tolerated, 0.0, posterior)
     claims = [_labelled(rows, field, i, MISLABELLED, (at, labels, wrong.sum(axis=1), wrong.argmax(axis=1)))]
     if field.name == CONTENT_TYPE:
-        mixed = field.classes.index("mixed")
-        new = tolerated[:, mixed] & ~_as_mask(field.means, len(field.classes))[labels, mixed]
-        share = np.where(new, posterior[:, mixed], 0.0)
-        claims.append(_labelled(rows, field, i, MIXED_CONTENT, (at, labels, share, np.full(len(at), mixed))))
+        both = np.isin(np.arange(len(field.classes)), list(field.mixtures))
+        new = tolerated & ~_as_mask(field.means, len(field.classes))[labels] & both
+        share = np.where(new, posterior, 0.0).sum(axis=1)
+        mixed = np.full(len(at), field.classes.index("mixed"))
+        claims.append(_labelled(rows, field, i, MIXED_CONTENT, (at, labels, share, mixed)))
     return claims
 
 
@@ -102,7 +114,7 @@ def _labelled(rows: pa.Table, field: LabelField, i: int, kind: str, found: tuple
     claims = []
     for row, value, label, j in zip(part.to_pylist(), said.to_pylist(), labels, right, strict=True):
         heard = field.classes[j]
-        meant = [field.classes[k] for k in sorted(field.means[label])]
+        meant = [field.classes[k] for k in sorted(field.means[label]) if field.classes[k] not in _PARTS]
         told = repr(value) if value.lower() in meant else f"{value!r} ({' or '.join(meant)})"
         claims.append(
             {
@@ -187,6 +199,8 @@ def _cue(field: LabelField, heard: str, meant: list[str]) -> str | None:
     """What to look for in segments; of what is mixed that which the label does not expect."""
     if field.name == TAGS:
         return None if heard == NONE_OF_THEM else TAG_CUE + heard
+    if heard in (MOSTLY_SPEECH, MOSTLY_MUSIC):
+        return "speech" if heard == MOSTLY_SPEECH else "music"
     if heard != "mixed":
         return heard
     if field.name == CONTENT_TYPE:

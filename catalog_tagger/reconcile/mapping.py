@@ -4,7 +4,7 @@ A mapping is a YAML file::
 
     track_id: isrc              # column of the ids; by default the first of `ID_COLUMNS` that is there
     fields:
-      content_type:             # music, speech, mixed, other
+      content_type:             # music, speech, mixed, other, and of mixed: mostly speech, mostly music
         column: kind
         values:
           music: [song, album]
@@ -41,9 +41,14 @@ from catalog_tagger.tagging.content import CONTENT_TYPES
 CONTENT_TYPE: Final = "content_type"
 VOICE_GENDER: Final = "voice_gender"
 TAGS: Final = "tags"
+MIXED: Final = "mixed"
+MOSTLY_SPEECH: Final = "mostly speech"
+MOSTLY_MUSIC: Final = "mostly music"
+#: what a track that is mixed may be, beside evenly mixed
+_MIXED: Final = (MIXED, MOSTLY_SPEECH, MOSTLY_MUSIC)
 #: fields whose classes are known beforehand
 CLASSES: Final[Mapping[str, tuple[str, ...]]] = {
-    CONTENT_TYPE: CONTENT_TYPES,
+    CONTENT_TYPE: (*CONTENT_TYPES, MOSTLY_SPEECH, MOSTLY_MUSIC),
     VOICE_GENDER: ("female", "male", "mixed"),
 }
 #: of tags: none of those that the mapping names
@@ -128,12 +133,23 @@ class LabelField:
 
     @cached_property
     def tolerated(self) -> tuple[frozenset[int], ...]:
-        """Classes that do not make a value wrong: a song that somebody talks over is still one, if a mixed one."""
+        """Classes that do not make a value wrong: a song that somebody talks over is still one, if a mixed one.
+
+        What is called music and is mostly speech is wrong, and so is what is called speech and is mostly music.
+        """
         if self.name != CONTENT_TYPE:
             return self.means
-        pure = {self.classes.index("music"), self.classes.index("speech")}
-        mixed = {self.classes.index("mixed")}
-        return tuple(means | mixed if means & pure else means for means in self.means)
+        music, speech = self._numbers("music", "mixed", MOSTLY_MUSIC), self._numbers("speech", "mixed", MOSTLY_SPEECH)
+        pure = ((self.classes.index("music"), music), (self.classes.index("speech"), speech))
+        return tuple(means.union(*(others for one, others in pure if one in means)) for means in self.means)
+
+    @cached_property
+    def mixtures(self) -> frozenset[int]:
+        """Classes of a track that is both speech and music."""
+        return self._numbers(*_MIXED) if self.name == CONTENT_TYPE else frozenset()
+
+    def _numbers(self, *classes: str) -> frozenset[int]:
+        return frozenset(self.classes.index(one) for one in classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,10 +257,16 @@ def _field(
                 raise UsageError(
                     f"{place}: {value!r} is listed twice; list it once, under 'a or b' where either is right"
                 )
-            means[text] = frozenset(classes.index(one) for one in meant[key])
+            means[text] = frozenset(classes.index(one) for one in _expanded(name, meant[key]))
     if not means:
         raise UsageError(f"{place}: no value is listed; list those that stand for each class")
     return LabelField(name=name, column=column, classes=classes, values=tuple(means), means=tuple(means.values()))
+
+
+def _expanded(field: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """What is mixed may be mostly the one or the other."""
+    mixed = field == CONTENT_TYPE and "mixed" in classes
+    return (*classes, *_MIXED) if mixed else tuple(classes)
 
 
 def normal(value: str) -> str:

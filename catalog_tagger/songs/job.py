@@ -50,14 +50,11 @@ class SongsResult:
     manifest: RunManifest
     indexed: int
     """Songs of the index."""
-    songs: int
-    """Rows of ``songs``."""
-    shows: int
-    """Shows in which music may be heard."""
     shows_with_songs: int
-    duplicates: int
-    unknown_s: float
-    """Seconds of music in shows that is no song of the catalogue."""
+    songs: pa.Table
+    duplicates: pa.Table
+    searches: pa.Table
+    """The tables as they were written."""
     without_fingerprints: int
     """Tracks that were tagged before there were fingerprints."""
 
@@ -92,17 +89,15 @@ def run_songs_job(config: SongsConfig, *, on_progress: Listener | None = None) -
         lease.beat()
         lease.require()
         manifest = _commit(work, index, tables, started=started, began=began)
-    searches = tables["searches"]
     return SongsResult(
         run_id=config.run_id,
         warehouse=store.uri,
         manifest=manifest,
         indexed=sum(segment.songs for segment in index.segments),
-        songs=tables["songs"].num_rows,
-        shows=searches.num_rows,
         shows_with_songs=len(set(tables["songs"]["track_id"].to_pylist())),
-        duplicates=tables["duplicates"].num_rows,
-        unknown_s=sum(searches["unknown_s"].to_pylist()),
+        songs=tables["songs"],
+        duplicates=tables["duplicates"],
+        searches=tables["searches"],
         without_fingerprints=catalogue.without_fingerprints,
     )
 

@@ -6,6 +6,8 @@ Let ``s`` and ``m`` be the shares of scanned seconds with speech and with music.
 - ``mixed``  if the smaller is at least a quarter of the larger,
 - ``speech`` or ``music`` by the larger one otherwise.
 
+A mixed track is mostly speech, or mostly music, where there is half as much again of one as of the other.
+
 A segment has speech where its calibrated probability exceeds a level ``u``. Errors of one track's
 segments are not independent: a voice that fools the model fools it throughout. So the content type
 is judged under full dependence: one ``u`` for all speech scores and one for all music scores of the
@@ -29,6 +31,7 @@ import numpy.typing as npt
 CONTENT_TYPES: Final = ("music", "speech", "mixed", "other")
 _PRESENT: Final = 0.1
 _MIXED: Final = 0.25
+_MOSTLY: Final = 1.5
 _LOG_ODDS: Final = np.linspace(-10.0, 10.0, 129)
 _LEVELS: Final = 1.0 / (1.0 + np.exp(-(_LOG_ODDS[:-1] + _LOG_ODDS[1:]) / 2))
 #: how probable it is that the level is that one of `_LEVELS`
@@ -44,7 +47,7 @@ class Verdict:
     content_type: str
     content_confidence: float
     content_probabilities: dict[str, float]
-    """Of each of `CONTENT_TYPES`; they add up to 1."""
+    """Of each of `CONTENT_TYPES`, which add up to 1, and of ``mostly_speech`` and ``mostly_music``, parts of mixed."""
 
 
 def judge(
@@ -66,7 +69,14 @@ def judge(
     other = larger < _PRESENT
     mixed = ~other & (smaller >= _MIXED * larger)
     only = ~(other | mixed)
-    kinds = {"music": only & (music > speech), "speech": only & (speech > music), "mixed": mixed, "other": other}
+    kinds = {
+        "music": only & (music > speech),
+        "speech": only & (speech > music),
+        "mixed": mixed,
+        "other": other,
+        "mostly_speech": mixed & (speech >= _MOSTLY * music),
+        "mostly_music": mixed & (music >= _MOSTLY * speech),
+    }
     probabilities = {kind: float(_WEIGHTS @ is_it @ _WEIGHTS) for kind, is_it in kinds.items()}
     content_type = max(CONTENT_TYPES, key=lambda kind: probabilities[kind])
     return Verdict(

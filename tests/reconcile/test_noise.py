@@ -14,6 +14,7 @@ from catalog_tagger.reconcile.mapping import LabelField, MetadataMapping, fit_ma
 from catalog_tagger.reconcile.noise import Noise, beliefs_of, estimate
 
 KINDS = ("music", "speech", "mixed", "other")
+CLASSES = 6  # and what of mixed is mostly one of the two
 
 
 @dataclass
@@ -33,7 +34,8 @@ def mapping_of(columns: tuple[str, ...] = ("id", "content_type")) -> MetadataMap
 
 
 def joined(values: list[str | None], p: np.ndarray) -> pa.Table:
-    columns = {f"p0_{j}": pa.array(p[:, j], pa.float32()) for j in range(p.shape[1])}
+    p = np.pad(p, ((0, 0), (0, CLASSES - p.shape[1])))
+    columns = {f"p0_{j}": pa.array(p[:, j], pa.float32()) for j in range(CLASSES)}
     return pa.table({"k0": pa.array(values, pa.string()), "v0": pa.array(values, pa.string()), **columns})
 
 

@@ -1,0 +1,58 @@
+"""Index a warehouse's songs and search its other tracks for them, as a Ray job.
+
+    ray job submit --working-dir . -- python jobs/index_fingerprints.py --config deploy/index_fingerprints.yaml
+
+The file holds the keys of `catalog_tagger.songs.config.SongsConfig`; `warehouse` is the only one needed. Any key can
+be overridden: ``--set most_false=0.001``. Segments of the index are built, and searched, as tasks of one CPU each.
+Progress goes to standard error, the result to standard output as JSON, with the ``--limit`` first songs. Exit codes are
+those of ``catalog-tagger songs``. A job that was stopped goes on with the parts of the index that were finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import redirect_stdout
+
+import yaml
+
+from catalog_tagger.cli.interruption import interrupt_on_sigterm
+from catalog_tagger.cli.songs_display import SearchDisplay, show_songs
+from catalog_tagger.errors import EXIT_INTERRUPTED, EXIT_OK, CatalogTaggerError
+from catalog_tagger.songs.config import load_songs_config
+from catalog_tagger.songs.job import run_songs_job
+
+
+def main() -> int:
+    """Run the job; returns its exit code."""
+    interrupt_on_sigterm()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--config", required=True, help="YAML file of the job")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file")
+    parser.add_argument("--limit", type=int, default=100, help="most songs in the answer; all are in the table")
+    arguments = parser.parse_args()
+    overrides = {}
+    for pair in arguments.set:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            parser.error(f"--set {pair}: expected KEY=VALUE")
+        try:
+            overrides[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            parser.error(f"--set {pair}: the value is not YAML")
+    try:
+        config = load_songs_config(arguments.config, overrides=overrides)
+        with redirect_stdout(sys.stderr), SearchDisplay() as display:
+            result = run_songs_job(config, on_progress=display.update)
+    except CatalogTaggerError as error:
+        print(f"index_fingerprints: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("index_fingerprints: interrupted; the same job goes on with the index as it is", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    show_songs(result, limit=arguments.limit, as_json=True)
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
