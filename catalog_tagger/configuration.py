@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from catalog_tagger.errors import UsageError
+from catalog_tagger.storage import Store
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -45,8 +46,26 @@ def absolute(value: str) -> str:
     return os.path.abspath(os.path.expanduser(value.removeprefix("file://")))  # noqa: PTH100, PTH111 - keeps patterns
 
 
-def load_yaml(path: str | PathLike[str], *, overrides: Mapping[str, Any] | None, example: str) -> dict[str, Any]:
-    """The keys of a YAML file; `overrides` replace some, and a null key counts as not given.
+class _OnceEach(yaml.SafeLoader):
+    """A loader that does not let a key of a mapping replace an earlier one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.YAMLError(f"key {name!r} comes twice in line {key.start_mark.line + 1}")
+            seen.add(name)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_yaml(place: str | PathLike[str], *, example: str) -> dict[str, Any]:
+    """The mapping that a YAML file holds, local or in object storage.
+
+    Parameters
+    ----------
+    example
+        A key and its value, for the error of a file that has none.
 
     Raises
     ------
@@ -54,14 +73,27 @@ def load_yaml(path: str | PathLike[str], *, overrides: Mapping[str, Any] | None,
         The file cannot be read or is not a mapping.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = _OnceEach(_text(os.fspath(place))).get_single_data()
     except OSError as error:
-        raise UsageError(f"{path}: cannot read the configuration: {error.strerror}") from error
+        raise UsageError(f"{place}: cannot read the configuration: {error.strerror or 'no such object'}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a YAML file: {error}") from error
+        raise UsageError(f"{place}: not a YAML file: {error}") from error
     if not isinstance(content, dict):
-        raise UsageError(f"{path}: expected keys and values, such as '{example}'")
-    return {str(key): value for key, value in {**content, **(overrides or {})}.items() if value is not None}
+        raise UsageError(f"{place}: expected keys and values, such as '{example}'")
+    return {str(key): value for key, value in content.items()}
+
+
+def _text(place: str) -> str:
+    if "://" not in place:
+        return Path(place).read_text(encoding="utf-8")
+    folder, _, name = place.rpartition("/")
+    return Store(folder).read(name).decode()
+
+
+def load_yaml(path: str | PathLike[str], *, overrides: Mapping[str, Any] | None, example: str) -> dict[str, Any]:
+    """As `read_yaml`; `overrides` replace some keys, and a null key counts as not given."""
+    values = {**read_yaml(path, example=example), **(overrides or {})}
+    return {str(key): value for key, value in values.items() if value is not None}
 
 
 def validated(model: type[_Model], values: dict[str, Any], *, place: str) -> _Model:
@@ -78,5 +110,6 @@ def validated(model: type[_Model], values: dict[str, Any], *, place: str) -> _Mo
             elif problem["type"] == "missing":
                 lines.append(f"{place}{key} is missing")
             else:
-                lines.append(f"{place}{key}: {problem['msg']} (given: {problem['input']!r})")
+                told = problem["msg"].removeprefix("Value error, ")
+                lines.append(f"{place}{key}: {told} (given: {problem['input']!r})")
         raise UsageError("\n".join(lines)) from None

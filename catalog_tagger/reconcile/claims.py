@@ -7,7 +7,8 @@
   speaks: nobody misses the narrator of a song;
 - ``unplayable``: the metadata list a track that is quarantined.
 
-A claim that is less likely than not is none. What makes the final list is for `cut` to say.
+A claim that is not three times as likely as not is none: it costs an editor more than it gives. What makes the
+final list is for `cut` to say.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ KINDS: Final = (MISLABELLED, MIXED_CONTENT, MISSING_LABEL, EMBEDDED_SONG, DUPLIC
 
 #: said as mixed
 _PARTS: Final = (MOSTLY_SPEECH, MOSTLY_MUSIC)
-AT_LEAST: Final = 0.5
+AT_LEAST: Final = 0.75
 #: cue of a tag's evidence: this and the tag
 TAG_CUE: Final = "tag:"
 

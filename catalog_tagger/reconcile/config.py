@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
-from typing import Any, Final
+from os import PathLike
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from catalog_tagger.configuration import absolute, load_yaml, new_run_id, require_run_id, validated
 from catalog_tagger.reconcile.mapping import MappingFile
-from catalog_tagger.reconcile.yaml_files import checked, read_yaml
-from catalog_tagger.tagging.config import new_run_id
-
-_RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class ReconcileConfig(BaseModel):
@@ -39,24 +35,20 @@ class ReconcileConfig(BaseModel):
     @field_validator("warehouse", "metadata", "decisions", "mapping", "temporary")
     @classmethod
     def _is_absolute(cls, value: Any) -> Any:
-        if not isinstance(value, str) or ("://" in value and not value.startswith("file://")):
-            return value
-        return os.path.abspath(os.path.expanduser(value.removeprefix("file://")))  # noqa: PTH100, PTH111 - as in TagConfig
+        return absolute(value) if isinstance(value, str) else value
 
     @field_validator("run_id")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        if not _RUN_ID.fullmatch(value):
-            raise ValueError("use 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit")
-        return value
+        return require_run_id(value)
 
 
 def make_config(**values: Any) -> ReconcileConfig:
     """A `ReconcileConfig` from keyword arguments; None stands for "not given"."""
-    return checked(ReconcileConfig, {key: value for key, value in values.items() if value is not None}, place="")
+    return validated(ReconcileConfig, {key: value for key, value in values.items() if value is not None}, place="")
 
 
-def load_config(path: str, *, overrides: Mapping[str, Any] | None = None) -> ReconcileConfig:
+def load_config(path: str | PathLike[str], *, overrides: Mapping[str, Any] | None = None) -> ReconcileConfig:
     """Read a job's YAML file; `overrides` replace keys of it, and a null key counts as not given.
 
     Raises
@@ -64,5 +56,5 @@ def load_config(path: str, *, overrides: Mapping[str, Any] | None = None) -> Rec
     UsageError
         The file cannot be read, is not a mapping, or holds an unknown key or a bad value.
     """
-    content = {**read_yaml(path, example="warehouse: s3://bucket/tags"), **(overrides or {})}
-    return checked(ReconcileConfig, {key: value for key, value in content.items() if value is not None}, place=path)
+    values = load_yaml(path, overrides=overrides, example="warehouse: s3://bucket/tags")
+    return validated(ReconcileConfig, values, place=f"{path}: ")

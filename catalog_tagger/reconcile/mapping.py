@@ -34,8 +34,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from catalog_tagger.configuration import read_yaml, validated
 from catalog_tagger.errors import UsageError, named
-from catalog_tagger.reconcile.yaml_files import checked, read_yaml
 from catalog_tagger.tagging.content import CONTENT_TYPES
 
 CONTENT_TYPE: Final = "content_type"
@@ -162,7 +162,8 @@ class MetadataMapping:
 
 def read_mapping(place: str) -> MappingFile:
     """Read a mapping file; `UsageError` where it is not one."""
-    return checked(MappingFile, read_yaml(place, example="fields: {content_type: {column: kind, ...}}"), place=place)
+    values = read_yaml(place, example="fields: {content_type: {column: kind, ...}}")
+    return validated(MappingFile, values, place=f"{place}: ")
 
 
 def fit_mapping(

@@ -11,10 +11,11 @@ threshold lies below half of that one, or a label that is always wrong would cou
 value no row of which reaches any threshold has no estimate, and is told as such.
 
 For one row ``P(true = j | label, audio)`` is proportional to ``P(j | audio) / P(j) * P(true = j | label)``, where
-``P(j)`` is the mean of ``P(j | audio)``. ``P(true = j | label)`` starts from the confident joint, which takes every
-sure error of the audio for one of the label, and is refined in `ROUNDS` passes of expectation and maximisation,
-which weigh how sure the audio is. A Dirichlet prior worth `PRIOR_TRACKS` tracks, of which `PRIOR_WRONG` are wrong,
-keeps few tracks from making a claim certain.
+``P(j)`` is how often the class was among what the networks are calibrated on: all alike, however rare it is in
+this catalogue; of tags the mean of ``P(j | audio)``. ``P(true = j | label)`` starts from the confident joint, which
+takes every sure error of the audio for one of the label, and is refined in `ROUNDS` passes of expectation and
+maximisation, which weigh how sure the audio is. A Dirichlet prior worth `PRIOR_TRACKS` tracks, of which
+`PRIOR_WRONG` are wrong, keeps few tracks from making a claim certain.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import pyarrow.compute as pc
 
 from catalog_tagger.reconcile.beliefs import beliefs
 from catalog_tagger.reconcile.joining import Rows
-from catalog_tagger.reconcile.mapping import LabelField, MetadataMapping
+from catalog_tagger.reconcile.mapping import TAGS, LabelField, MetadataMapping
 
 UNMAPPED: Final = -1
 MISSING: Final = -2
@@ -59,7 +60,7 @@ class Noise:
     rates: Floats
     """Shape (values, classes): P(true | label), smoothed."""
     prior: Floats
-    """Shape (classes,): how often each class is heard."""
+    """Shape (classes,): how often each class was among what the scores are calibrated on."""
 
     def posterior(self, p: Floats, labels: npt.NDArray[np.int64]) -> Floats:
         """P(true | label, audio), shape (rows, classes), for rows that have a label."""
@@ -223,11 +224,22 @@ def _noise(field: LabelField, tally: _Tally, counts: Floats) -> Noise:
         square[classes:, :classes][known] = counts[known]
         carried = np.repeat(np.arange(values) + classes, np.where(known, tracks, 0))
         confident = calibrate_confident_joint(square, carried)[classes:, :classes].astype(np.int64)
-    heard = tally.heard.sum()
-    prior = tally.heard / heard if heard else np.full(classes, 1 / classes)
+    prior = _prior(field, tally)
     expected = confident.astype(np.float64)
     rates = _rates(field, expected, prior)
     return Noise(tracks=tracks, confident=confident, expected=expected, known=known, rates=rates, prior=prior)
+
+
+def _prior(field: LabelField, tally: _Tally) -> Floats:
+    """How often each class was among what the networks' scores were calibrated on, shape (classes,)."""
+    classes = len(field.classes)
+    heard = tally.heard.sum()
+    if field.name == TAGS:
+        return tally.heard / heard if heard else np.full(classes, 1 / classes)
+    both = np.isin(np.arange(classes), list(field.mixtures))
+    weights = np.where(both, 1.0 / max(both.sum(), 1), 1.0)
+    prior: Floats = weights / weights.sum()
+    return prior
 
 
 def _rates(field: LabelField, expected: Floats, prior: Floats) -> Floats:

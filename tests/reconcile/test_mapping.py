@@ -132,7 +132,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
 
 
 def test_no_file_and_no_common_column_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none\.yaml: no such file"):
+    with pytest.raises(UsageError, match=r"none\.yaml: cannot read the configuration: No such file"):
         read_mapping(str(tmp_path / "none.yaml"))
     with pytest.raises(UsageError, match=r"no column of track ids.*it has a, b.*track_id: COLUMN"):
         fit_mapping(None, ["a", "b"], place="", metadata="m.csv", tags=())

@@ -25,12 +25,8 @@ def test_songs_are_shown_with_their_times_and_how_to_ask_for_them(tmp_path: Path
     done = command("songs", "-w", str(tmp_path / "w"), "--run-id", "s1", COLUMNS="200")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line.split() for line in lines if line.startswith("show")][0][:7:2] == [
-        "show",
-        "0:00:10",
-        "0:00:22",
-        "song1",
-    ]
+    first, _ = (line.split() for line in lines if line.startswith("show"))
+    assert first[:7:2] == ["show", "0:00:10", "0:00:22", "song1"]
     assert "2 songs in 1 track, of 1 track in which there may be music; 4 songs in the index" in lines
     assert any(line.startswith("run s1 in ") for line in lines)
     again = command("songs", "-w", str(tmp_path / "w"), "--json")

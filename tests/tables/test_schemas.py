@@ -33,7 +33,8 @@ PROMISED = {
         "voice_gender_confidence": "float",
         "tags": "list<element: struct<tag: string, score: float>>",
         "embedding": "list<element: float>",
-        "content_probabilities": "struct<music: float, speech: float, mixed: float, other: float>",
+        "content_probabilities": "struct<music: float, speech: float, mixed: float, other: float, "
+        "mostly_speech: float, mostly_music: float>",
     },
     "fingerprints": {
         "track_id": "string",
