@@ -155,17 +155,40 @@ def _surprises(code: Ints, lengths: Floats) -> tuple[Ints, Floats, Floats]:
     """Crowds of a sorted list of packed hits: the first hit, how surprising they are, the middle of their offsets."""
     rest = _FEWEST_VOTES - 1
     at = np.flatnonzero(code[rest:] - code[: max(len(code) - rest, 0)] <= _SLOT)
-    votes = np.searchsorted(code, code[at] + _SLOT, side="right") - at
-    of_song = code[at] >> _SONG_AT
-    usual = np.searchsorted(code, (of_song + 1) << _SONG_AT) - np.searchsorted(code, of_song << _SONG_AT)
-    slots = (lengths[of_song & (MOST_SONGS - 1)] + 2 * _HALF_WINDOW) / _SLOT + 1.0
+    if not len(at):
+        return code[:0], np.zeros(0), np.zeros(0)
+    first = code[at]
+    votes = _votes(code, at, first)
+    of_song = code >> _SONG_AT
+    begins = _changes(of_song)
+    counts = np.diff(np.append(begins, len(code)))
+    usual = counts[np.searchsorted(begins, at, side="right") - 1]
+    slots = (lengths[first >> _SONG_AT & (MOST_SONGS - 1)] + 2 * _HALF_WINDOW) / _SLOT + 1.0
     expected = usual / (slots * (2 * TRANSPOSED_BINS + 1))
     surprise = np.where(votes > expected, votes * np.log(votes / expected) - votes + expected, 0.0)
     # of those that lie in a slot together one is enough
-    order = np.lexsort((-surprise, code[at] // _SLOT))
-    firsts = order[np.flatnonzero(np.diff(code[at][order] // _SLOT, prepend=-1))]
-    middle = code[at[firsts] + votes[firsts] // 2] & (1 << _OFFSET_BITS) - 1
-    return code[at[firsts]], surprise[firsts], (middle - _ZERO_OFFSET).astype(np.float64)
+    cells = _changes(first // _SLOT)
+    greatest = np.maximum.reduceat(surprise, cells)
+    likely = np.flatnonzero(surprise == np.repeat(greatest, np.diff(np.append(cells, len(at)))))
+    likely = likely[_changes(first[likely] // _SLOT)]
+    middle = code[at[likely] + votes[likely] // 2] & (1 << _OFFSET_BITS) - 1
+    return first[likely], surprise[likely], (middle - _ZERO_OFFSET).astype(np.float64)
+
+
+def _changes(values: Ints) -> Ints:
+    """Where a list differs from what is before, its first place among them."""
+    return np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
+
+
+def _votes(code: Ints, at: Ints, first: Ints) -> Ints:
+    """Hits from each of `at` on that lie within a slot; few have more than the fewest, so they are counted up."""
+    votes = np.full(len(at), _FEWEST_VOTES)
+    more = np.arange(len(at))
+    while len(more):
+        following = at[more] + votes[more]
+        more = more[(following < len(code)) & (code[np.minimum(following, len(code) - 1)] - first[more] <= _SLOT)]
+        votes[more] += 1
+    return votes
 
 
 def _agreement(index: SongIndex, crowds: Sequence[_Crowd], there: Bools) -> Floats:
