@@ -8,6 +8,8 @@ import click
 
 from catalog_tagger.errors import EXIT_INTERRUPTED
 
+_FLAGS = 12
+
 
 @click.command(short_help="Make a small catalogue, tag it and show what was found.")
 @click.option(
@@ -20,10 +22,11 @@ from catalog_tagger.errors import EXIT_INTERRUPTED
 @click.option("--bundle", "bundles", multiple=True, help="Model, by name or folder; repeatable [default: all].")
 @click.pass_context
 def demo(ctx: click.Context, out: Path, bundles: tuple[str, ...]) -> None:
-    """Compose two dozen tracks, tag them, and compare their labels with what was heard.
+    """Compose two dozen tracks, tag them, find songs inside them, and flag the labels that the audio contradicts.
 
-    The catalogue holds songs, audiobooks, podcasts, noise, two broken files and a few wrong labels, in
-    nine codecs. Nothing is downloaded. A second call finds the tables up to date and shows them again.
+    The catalogue holds songs, audiobooks, podcasts that play some of the songs, noise, two broken files and a few
+    wrong labels, in nine codecs. Nothing is downloaded. A second call finds the tables up to date and shows them
+    again.
 
     \b
     Examples:
@@ -32,8 +35,14 @@ def demo(ctx: click.Context, out: Path, bundles: tuple[str, ...]) -> None:
     """
     from catalog_tagger.cli.demo_display import comparison_sql, note, show_comparison
     from catalog_tagger.cli.output import RunDisplay, program, show_run
+    from catalog_tagger.cli.reconcile_display import show_flags
+    from catalog_tagger.cli.songs_display import show_songs
     from catalog_tagger.demo import make_demo_catalogue
     from catalog_tagger.errors import StorageError
+    from catalog_tagger.reconcile.config import make_config as make_reconcile_config
+    from catalog_tagger.reconcile.job import run_reconcile
+    from catalog_tagger.songs.config import make_songs_config
+    from catalog_tagger.songs.job import run_songs_job
     from catalog_tagger.storage import Store
     from catalog_tagger.tables.views import query
     from catalog_tagger.tagging.config import make_config
@@ -48,15 +57,24 @@ def demo(ctx: click.Context, out: Path, bundles: tuple[str, ...]) -> None:
         f"{catalogue.n_tracks} tracks, {catalogue.duration_s / 60:.0f} minutes, {catalogue.n_broken} files broken and "
         f"{len(catalogue.wrong_labels)} labels wrong on purpose; tagging it into {out / 'warehouse'} ..."
     )
-    config = make_config(source=str(catalogue.manifest), warehouse=str(out / "warehouse"), bundles=bundles or None)
+    warehouse, manifest = str(out / "warehouse"), str(catalogue.manifest)
+    config = make_config(source=manifest, warehouse=warehouse, bundles=bundles or None)
     try:
         with RunDisplay() as display:
             result = run_tag_job(config, on_progress=display.update)
+        note("looking for its songs inside its other tracks, and for labels that the audio contradicts ...")
+        # a process of its own for each CPU takes longer to start than so few tracks to search
+        songs = run_songs_job(make_songs_config(warehouse=warehouse, processes=1))
+        reconciled = run_reconcile(make_reconcile_config(warehouse=warehouse, metadata=manifest))
     except KeyboardInterrupt:
         note("interrupted; the same command makes up for it")
         ctx.exit(EXIT_INTERRUPTED)
     statement = comparison_sql(catalogue.manifest)
-    rows = query(Store(str(out / "warehouse")), statement).to_pylist()
+    rows = query(Store(warehouse), statement).to_pylist()
     show_comparison(rows, wrong_labels=catalogue.wrong_labels)
     show_run(result, as_json=False)
-    click.echo(f'\nThe table above, asked by yourself:\n\n  {program()} sql {out / "warehouse"} "{statement}"')
+    click.echo(f'\nThe table above, asked by yourself:\n\n  {program()} sql {warehouse} "{statement}"')
+    click.echo(f"\nSongs inside other tracks ({program()} songs -w {warehouse}):\n")
+    show_songs(songs, limit=None, as_json=False)
+    click.echo(f"\nWhat an editor is asked ({program()} reconcile -w {warehouse} -m {manifest}):")
+    show_flags(reconciled.flags, most=_FLAGS)

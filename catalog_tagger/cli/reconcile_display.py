@@ -23,6 +23,8 @@ _MOST_VALUES: Final = 10
 _MENTIONED: Final = 0.05
 _STATES: Final = ("new", "open", "dismissed", "resolved")
 _LIVE: Final = ("new", "open")
+#: those that say most about the metadata first
+_KINDS: Final = ("mislabelled", "mixed_content", "missing_label", "duplicate_audio", "embedded_song", "unplayable")
 
 
 def show_reconciled(result: ReconcileResult, *, limit: int | None, as_json: bool) -> None:
@@ -39,14 +41,26 @@ def show_reconciled(result: ReconcileResult, *, limit: int | None, as_json: bool
             click.echo(f"{field}: too little is heard surely to say how many are wrong of {', '.join(names)}")
     _show("Labels", _noise_lines(result), right={"tracks", "expected wrong"})
     _show("Flags", _kind_lines(result), right={*_STATES, "sure from", "expected right"})
-    most = _SHOWN if limit is None else limit
-    live = result.flags.filter(pc.is_in(result.flags["state"], value_set=pa.array(_LIVE)))
-    _show("The surest", _flag_lines(live.slice(0, most)), right={"sure"})
-    if len(live) > most:
-        click.echo(f"... {counted(len(live) - most, 'more flag')}; use --limit, --json or SQL")
+    show_flags(result.flags, most=_SHOWN if limit is None else limit)
     query = "select * from flags where state in ('new', 'open') order by confidence desc"
     click.echo(f"\nrun {result.run_id} in {result.warehouse}, {result.manifest.wall_s:.1f} s")
     click.echo(f'ask it: {program()} sql {shlex.quote(result.warehouse)} "{query}"')
+
+
+def show_flags(flags: pa.Table, *, most: int) -> None:
+    """The surest flags that are not settled, by kind, of each kind its share of `most`."""
+    live = flags.filter(pc.is_in(flags["state"], value_set=pa.array(_LIVE)))
+    by_kind = {kind: live.filter(pc.equal(live["kind"], kind)) for kind in _KINDS}
+    left, chosen = most, {kind: 0 for kind in _KINDS}
+    while left > 0 and any(chosen[kind] < len(some) for kind, some in by_kind.items()):
+        for kind, some in by_kind.items():
+            if left > 0 and chosen[kind] < len(some):
+                chosen[kind] += 1
+                left -= 1
+    shown = [row for kind, some in by_kind.items() for row in some.slice(0, chosen[kind]).to_pylist()]
+    _show("The surest of each kind", _flag_lines(shown), right={"sure"})
+    if len(live) > len(shown):
+        click.echo(f"... {counted(len(live) - len(shown), 'more flag')}; use --limit, --json or SQL")
 
 
 def _show(title: str, lines: Sequence[Mapping[str, str]], *, right: set[str]) -> None:
@@ -140,7 +154,7 @@ def _percent(share: float) -> str:
     return f"{int(share * 1000 + 1e-6) / 10:.1f} %"
 
 
-def _flag_lines(flags: pa.Table) -> list[dict[str, str]]:
+def _flag_lines(flags: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     return [
         {
             "track": flag["track_id"],
@@ -151,7 +165,7 @@ def _flag_lines(flags: pa.Table) -> list[dict[str, str]]:
             "sure": f"{int(flag['confidence'] * 1000) / 1000:.3f}",
             "why": flag["reason"] + _where(flag["evidence"]),
         }
-        for flag in flags.to_pylist()
+        for flag in flags
     ]
 
 
