@@ -110,9 +110,7 @@ def _run_jobs(catalogue: Catalogue, warehouse: str, seconds: dict[str, float]) -
 
     manifest = str(catalogue.manifest)
     with _timed("tag", seconds), RunDisplay() as run_display:
-        run_tag_job(
-            tag_config.make_config(source=absolute(manifest), warehouse=warehouse), on_progress=run_display.update
-        )
+        run_tag_job(tag_config.make_config(source=manifest, warehouse=warehouse), on_progress=run_display.update)
     with _timed("songs", seconds), redirect_stdout(sys.stderr), SearchDisplay() as search_display:
         searched = run_songs_job(make_songs_config(warehouse=warehouse), on_progress=search_display.update)
     with _timed("reconcile", seconds), redirect_stdout(sys.stderr):
@@ -221,10 +219,11 @@ def _label_lines(labels: figures.LabelFigures) -> dict[str, str]:
         lines["expected precision"] = f"{100 * labels.expected:.1f} % ({within})"
     if labels.inside is not None:
         lines["precision lies in that"] = "yes" if labels.inside else "no"
-    best = labels.best
-    lines[f"best precision at recall {figures.RECALL}"] = (
-        "the list does not reach it" if best is None else f"{best.precision} from a confidence of {best.confidence:.4f}"
-    )
+    if labels.best is not None:
+        told = f"{labels.best.precision} from a confidence of {labels.best.confidence:.4f}"
+        lines[f"best precision at recall {figures.RECALL}"] = told
+    elif labels.errors:
+        lines[f"best precision at recall {figures.RECALL}"] = "the list does not reach it"
     return lines
 
 
