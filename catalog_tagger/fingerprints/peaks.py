@@ -85,22 +85,24 @@ def _means(size: int, reach: int, like: Tensor) -> Tensor:
     return near / near.sum(dim=1, keepdim=True)
 
 
-def listed(codes: npt.NDArray[np.int16], *, most: int) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
-    """Lists of the most prominent peaks of segments, as a table keeps them.
+def listed(
+    codes: npt.NDArray[np.int16], *, every: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
+    """Lists of the peaks of segments, as a table keeps them.
 
     Parameters
     ----------
     codes
         Of `pick_peaks`, [shape=(segments, peaks)].
-    most
-        Peaks of a list.
+    every
+        Whether all are kept of a segment, and not those alone that songs are known by [shape=(segments,)].
 
     Returns
     -------
     values, offsets
         One list after the other, and where each begins [shape=(segments + 1,)].
     """
-    parts = (codes[:, :SONG_PEAKS], codes[:, SONG_PEAKS : max(most, SONG_PEAKS)])
+    parts = (codes[:, :SONG_PEAKS], np.where(every[:, None], codes[:, SONG_PEAKS:], np.int16(NO_PEAK)))
     ordered = np.concatenate([np.sort(part, axis=1) for part in parts], axis=1)
     there = ordered != NO_PEAK
     offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)

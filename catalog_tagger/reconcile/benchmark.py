@@ -255,7 +255,8 @@ def _show_false(songs: figures.SongFigures) -> None:
             counts = Counter(row.song_track_id for row in rows).most_common()
             told = [f"{row.track_id} at {row.start_s:.0f} s {row.song_track_id}" for row in rows]
             click.echo(f"{name}: {len(rows):,}: {_some(told)}")
-            click.echo(f"    their songs: {_some([f'{song} {count:,} times' for song, count in counts])}")
+            if len(rows) > 1:
+                click.echo(f"    their songs: {_some([f'{song} ({count:,})' for song, count in counts])}")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -25,6 +25,9 @@ from catalog_tagger.fingerprints.matching import Match, find_songs
 #: kept landmarks that two tracks share at one distance; unrelated ones share one or two
 _FEWEST_SHARED: Final = 6
 _SHARE_OF_BOTH: Final = 0.9
+#: that are there in between, of those that one of the two is known by: shows that share their beginning and
+#: their end alone have a quarter, copies in other codecs two thirds and more
+_SHARE_OF_PEAKS: Final = 0.45
 _NEARLY_S: Final = 3.0
 _LEAST_SCORE: Final = 100.0
 
@@ -76,7 +79,7 @@ def same_recording(track: Peaks, other: Peaks) -> Match | None:
     """
     matches = find_songs(index_songs([other]), track, least_score=_LEAST_SCORE)
     best = max(matches, key=lambda match: match.end_s - match.start_s, default=None)
-    if best is None:
+    if best is None or best.share < _SHARE_OF_PEAKS:
         return None
     for whole_s in (_span_s(track), _span_s(other)):
         if best.end_s - best.start_s < min(_SHARE_OF_BOTH * whole_s, whole_s - _NEARLY_S):

@@ -1,8 +1,6 @@
 """Shows searched for the songs of one segment.
 
-Only stretches in which music may be heard are searched: segments with ``p_music`` of at least `_MAYBE`, those in which
-nobody speaks for sure, and one more to each side, since music under a voice is heard less surely than it is there. The
-whole of it is a function of
+Only stretches in which music may be heard are searched (`fingerprints.where`). The whole of it is a function of
 one segment of the index and some shards; what several segments say of a show is settled afterwards (`settling`).
 """
 
@@ -19,11 +17,11 @@ import numpy.typing as npt
 from catalog_tagger.audio import SEGMENT_S
 from catalog_tagger.fingerprints.chance import least_score
 from catalog_tagger.fingerprints.matching import Match, find_songs
+from catalog_tagger.fingerprints.where import SEARCHED_BESIDE, may_hold_music
 from catalog_tagger.songs.recordings import Recording, Shard, recordings
 from catalog_tagger.songs.segments import Segment, read_segment
 from catalog_tagger.storage import Store
 
-_MAYBE: Final = 0.1
 _SURELY: Final = 0.5
 SEMITONE_BINS: Final = 2
 
@@ -89,17 +87,17 @@ def search(task: SearchTask) -> list[Searched]:
     """
     store = Store(task.warehouse)
     segment = None if task.segment is None else read_segment(store, task.segment)
-    searched = []
+    shows = []
     for shard, replaced in task.shards:
         for show in recordings(store, shard, replaced=replaced, songs=False):
             if task.parts == 1 or crc32(show.track_id.encode()) % task.parts == task.part:
-                maybe = (show.p_music >= _MAYBE) | (show.p_speech < _SURELY)
-                stretches = stretches_of(maybe, show.duration_s, beside=1)
+                searched = may_hold_music(show.p_speech, show.p_music, beside=SEARCHED_BESIDE)
+                stretches = stretches_of(searched, show.duration_s)
                 if stretches:
                     found = () if segment is None else _found(segment, show, stretches, task)
-                    music = stretches_of(show.p_music >= _SURELY, show.duration_s, beside=0)
-                    searched.append(Searched(show.track_id, show.run_id, stretches, music, found))
-    return searched
+                    music = stretches_of(show.p_music >= _SURELY, show.duration_s)
+                    shows.append(Searched(show.track_id, show.run_id, stretches, music, found))
+    return shows
 
 
 def _found(segment: Segment, show: Recording, stretches: Stretches, task: SearchTask) -> tuple[Found, ...]:
@@ -112,13 +110,9 @@ def _found(segment: Segment, show: Recording, stretches: Stretches, task: Search
     return tuple(found)
 
 
-def stretches_of(inside: npt.NDArray[np.bool_], duration_s: float, *, beside: int) -> Stretches:
-    """Starts and ends in s of the segments of a track that are `inside`, and of `beside` more to each side."""
-    near = inside.copy()
-    for far in range(1, beside + 1):
-        near[far:] |= inside[:-far]
-        near[:-far] |= inside[far:]
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], near, [False]])))
+def stretches_of(inside: npt.NDArray[np.bool_], duration_s: float) -> Stretches:
+    """Starts and ends in s of the stretches of a track's segments that are inside."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]])))
     return [
         (float(begin * SEGMENT_S), float(min(end * SEGMENT_S, duration_s)))
         for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)

@@ -119,8 +119,8 @@ FINGERPRINTS: Final = pa.schema(
         _field(
             "peaks",
             pa.list_(pa.field("element", pa.int16(), nullable=False)),
-            "peaks of the CQT-gram, frame * 144 + bin: the 80 most prominent in order of time, then, of tracks that "
-            "are not music, up to 320 more in order of time",
+            "peaks of the CQT-gram, frame * 144 + bin: the 80 most prominent in order of time, then, where songs are "
+            "searched for, up to 320 more in order of time",
             nullable=False,
         ),
     ],

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from catalog_tagger.errors import AudioError
-from catalog_tagger.fingerprints.peaks import SHOW_PEAKS, SONG_PEAKS, listed
+from catalog_tagger.fingerprints.peaks import listed
+from catalog_tagger.fingerprints.where import KEPT_BESIDE, may_hold_music
 from catalog_tagger.tables.commit import ShardSummary
 from catalog_tagger.tables.schemas import TABLES, TAG_LIST
 from catalog_tagger.tagging.bundle_set import BundleSet
@@ -94,11 +96,14 @@ class PieceRows:
         return pa.table(columns, schema=TABLES["segments"])
 
     def _fingerprint_rows(self, track_id: str, result: TrackResult) -> pa.Table:
-        """Songs are looked for in tracks that are not music alone; of music, what it is known by is enough."""
+        """Where no songs are looked for, in music and where somebody speaks, what songs are known by is enough."""
         codes = result.scores.peaks
         if codes is None:
             return TABLES["fingerprints"].empty_table()
-        values, offsets = listed(codes, most=SONG_PEAKS if result.content_type == "music" else SHOW_PEAKS)
+        every = np.full(len(codes), result.content_type != "music")
+        if result.content_type is not None and result.p_speech is not None and result.p_music is not None:
+            every &= may_hold_music(result.p_speech, result.p_music, beside=KEPT_BESIDE)
+        values, offsets = listed(codes, every=every)
         columns = {
             "track_id": pa.repeat(track_id, len(codes)),
             "run_id": pa.repeat(self.run_id, len(codes)),

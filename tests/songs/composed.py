@@ -16,7 +16,7 @@ import torch
 from catalog_tagger.audio import SAMPLE_RATE_HZ, cut_segments, pcm_to_float, read_pcm
 from catalog_tagger.demo.music import STYLES, compose
 from catalog_tagger.demo.render_voices import VOICES_DIR
-from catalog_tagger.fingerprints.peaks import FRONTEND, SHOW_PEAKS, SONG_PEAKS, listed, pick_peaks
+from catalog_tagger.fingerprints.peaks import FRONTEND, listed, pick_peaks
 from catalog_tagger.frontends import build_frontend
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import RunManifest, ShardSummary, commit_run, write_shard
@@ -99,8 +99,8 @@ def put_tagged(store: Store, run_id: str, tracks: Mapping[str, Sound], *, minute
         duration_s = len(sound.samples) / SAMPLE_RATE_HZ
         share = float(np.mean(np.array(sound.music) >= 0.5))
         tables["tracks"].append(_track(track_id, run_id, sound.content_type, duration_s, share))
-        most = SONG_PEAKS if sound.content_type == "music" else SHOW_PEAKS
-        values, offsets = listed(codes_of(sound.samples), most=most)
+        codes = codes_of(sound.samples)
+        values, offsets = listed(codes, every=np.full(len(codes), sound.content_type != "music"))
         for i, p_music in enumerate(sound.music):
             place = {"track_id": track_id, "run_id": run_id, "start_s": 5.0 * i}
             end_s = min(5.0 * i + 5.0, duration_s)

@@ -162,6 +162,13 @@ def test_the_same_recording_under_two_ids_is_told_and_an_excerpt_is_not(store: S
     assert same["expected_false_matches"] < 1e-6
 
 
+def test_shows_that_begin_and_end_alike_are_not_the_same(store: Store) -> None:
+    first = show((excerpt(0, 0.0, 10.0), 0.0), (excerpt(1, 2.0, 28.0), 12.0), (excerpt(2, 0.0, 12.0), 47.0))
+    other = show((excerpt(0, 0.0, 10.0), 0.0), (excerpt(3, 2.0, 28.0), 12.0), (excerpt(2, 0.0, 12.0), 47.0))
+    put_tagged(store, "t1", {"a": first, "b": other})
+    assert searched(store, "s1").duplicates.num_rows == 0
+
+
 def test_a_finished_run_is_refused_and_so_is_a_warehouse_without_tagging(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no warehouse here"):
         searched(store, "s1")
