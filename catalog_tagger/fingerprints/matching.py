@@ -105,6 +105,26 @@ def settled(matches: Iterable[Match]) -> list[Match]:
     return sorted(kept, key=lambda one: one.start_s)
 
 
+def shares_along(match: Match, song: Peaks, recording: Peaks, *, block_s: float) -> Floats:
+    """Of the song's peaks in each stretch of `block_s` of a match, the share that is there; without nearly empty ones.
+
+    Parameters
+    ----------
+    song, recording
+        That the match is of.
+    """
+    there = _map(recording)
+    start = (match.song_start_s - match.rate * match.start_s) / HOP_S
+    frame, bins = (song.frame - start) / match.rate, song.bin - match.bins
+    known = (frame >= match.start_s / HOP_S) & (frame < match.end_s / HOP_S - 0.5) & (bins >= 0) & (bins < BINS)
+    frame, bins = frame[known], bins[known]
+    block = ((frame * HOP_S - match.start_s) / block_s).astype(np.int64)
+    is_there = there[np.clip(np.rint(frame), 0, len(there) - 1).astype(np.int64), bins]
+    peaks, found = np.bincount(block), np.bincount(block, is_there)
+    shares: Floats = (found / np.maximum(peaks, 1))[peaks >= _FEWEST_PEAKS]
+    return shares
+
+
 def _inside(peaks: Peaks, stretches: Sequence[tuple[float, float]] | None) -> Peaks:
     if stretches is None:
         return peaks

@@ -3,7 +3,8 @@
 Tracks that share kept landmarks at the same distance in time are likely copies (`sketches`): of all tracks that have
 a landmark, each is joined with the one of least id, so that a hundred copies of a jingle give a hundred pairs
 and not five thousand. Likely ones are compared by the matcher that finds songs in shows, over both in full
-length: they are the same recording where the match covers nearly all of both. An excerpt is not, and a live version
+length: they are the same recording where the match covers nearly all of both, and they agree in nearly all of its
+stretches: shows that begin and end alike have a match as long, too. An excerpt is not, and a live version
 is not.
 
 All sketches are sorted by DuckDB, which spills to disk what does not fit into memory.
@@ -15,19 +16,21 @@ from dataclasses import dataclass
 from typing import Final
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from catalog_tagger.fingerprints.chance import expected_false_matches
 from catalog_tagger.fingerprints.index import index_songs
 from catalog_tagger.fingerprints.landmarks import HOP_S, Peaks
-from catalog_tagger.fingerprints.matching import Match, find_songs
+from catalog_tagger.fingerprints.matching import Match, find_songs, shares_along
 
 #: kept landmarks that two tracks share at one distance; unrelated ones share one or two
 _FEWEST_SHARED: Final = 6
 _SHARE_OF_BOTH: Final = 0.9
-#: that are there in between, of those that one of the two is known by: shows that share their beginning and
-#: their end alone have a quarter, copies in other codecs two thirds and more
-_SHARE_OF_PEAKS: Final = 0.45
+#: share of the peaks in a stretch of so many seconds that are there in a copy: of copies in other codecs it is two
+#: thirds and more, of different recordings a tenth
+_BLOCK_S: Final = 5.0
+_ALIKE: Final = 0.3
 _NEARLY_S: Final = 3.0
 _LEAST_SCORE: Final = 100.0
 
@@ -79,12 +82,13 @@ def same_recording(track: Peaks, other: Peaks) -> Match | None:
     """
     matches = find_songs(index_songs([other]), track, least_score=_LEAST_SCORE)
     best = max(matches, key=lambda match: match.end_s - match.start_s, default=None)
-    if best is None or best.share < _SHARE_OF_PEAKS:
+    if best is None:
         return None
     for whole_s in (_span_s(track), _span_s(other)):
         if best.end_s - best.start_s < min(_SHARE_OF_BOTH * whole_s, whole_s - _NEARLY_S):
             return None
-    return best
+    shares = shares_along(best, other, track, block_s=_BLOCK_S)
+    return best if np.mean(shares >= _ALIKE) >= _SHARE_OF_BOTH else None
 
 
 def _span_s(peaks: Peaks) -> float:
