@@ -37,6 +37,7 @@ def runs(warehouse: str, as_json: bool) -> None:
         [
             {
                 "run": run.run_id,
+                "kind": run.kind,
                 "state": run.state,
                 "started": run.started_at[:16].replace("T", " "),
                 "tracks": f"{run.tracks:,}",

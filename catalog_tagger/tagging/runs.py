@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from catalog_tagger.errors import StorageError, UsageError
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.commit import RunManifest, Session, ShardSummary, read_manifest, read_shards, run_folder
+from catalog_tagger.tables.commit import TAG, RunManifest, Session, ShardSummary, read_manifest, read_shards, run_folder
 from catalog_tagger.tables.lease import is_gone, read_leases
 from catalog_tagger.tagging.pieces import Piece, pieces_left
 from catalog_tagger.tagging.plan import read_plan_shards
@@ -54,6 +54,8 @@ class RunSummary:
     """Of the machines, by the run's own ``cost_per_hour``; None where it has none."""
     sessions: int
     bundles: list[str]
+    kind: str = TAG
+    """What it did; runs of another kind than `TAG` are seen once they are committed, and count what they looked at."""
 
 
 def list_runs(warehouse: Store) -> list[RunSummary]:
@@ -100,6 +102,7 @@ def _of_manifest(run: RunManifest) -> RunSummary:
         cost=_cost(machine_s, run.config),
         sessions=len(run.sessions),
         bundles=run.bundles,
+        kind=run.kind,
     )
 
 
