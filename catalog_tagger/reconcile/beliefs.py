@@ -27,16 +27,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from catalog_tagger.reconcile.mapping import (
-    CONTENT_TYPE,
-    MIXED,
-    MOSTLY_MUSIC,
-    MOSTLY_SPEECH,
-    TAGS,
-    VOICE_GENDER,
-    LabelField,
-)
+from catalog_tagger.reconcile.mapping import CONTENT_TYPE, MIXED, PARTS, TAGS, VOICE_GENDER, LabelField
 from catalog_tagger.reconcile.reading import text
+from catalog_tagger.tagging.content import MIXTURES
 
 DOUBT: Final = 1e-3
 UNHEARD: Final = 0.01
@@ -57,13 +50,13 @@ def belief_columns(field: LabelField) -> list[str]:
 
 
 def _content(kind: str) -> str:
-    """A class of ``content_probabilities``, where mixed has two parts that are classes of their own."""
+    """A class of ``content_probabilities``, where mixed has parts that are classes of their own."""
     told = "t.content_probabilities"
-    if kind in (MOSTLY_SPEECH, MOSTLY_MUSIC):
-        part = kind.replace(" ", "_")
-        return f"CASE WHEN t.content_type IS NOT NULL THEN coalesce({told}.{part}, 0) END"
-    parts = f" - coalesce({told}.mostly_speech, 0) - coalesce({told}.mostly_music, 0)" if kind == MIXED else ""
-    return f"coalesce({told}.{kind}{parts}, {_stated('t.content_type', 'content_confidence', kind, 3)})"
+    columns = {part: f"coalesce({told}.{column}, 0)" for part, column in zip(PARTS, MIXTURES, strict=True)}
+    if kind in columns:
+        return f"CASE WHEN t.content_type IS NOT NULL THEN {columns[kind]} END"
+    rest = "".join(f" - {column}" for column in columns.values()) if kind == MIXED else ""
+    return f"coalesce({told}.{kind}{rest}, {_stated('t.content_type', 'content_confidence', kind, 3)})"
 
 
 def _opinion(tag: str, kind: str) -> str:
@@ -71,7 +64,7 @@ def _opinion(tag: str, kind: str) -> str:
     told = "list_contains([x.tag for x in t.tags], 'speech') OR list_contains([x.tag for x in t.tags], 'music')"
     share = f"coalesce(list_sum([x.score for x in t.tags if x.tag = '{tag}']), 0)"
     bounded = f"least(greatest({share}, {_LEAST_SHARE}), {1 - _LEAST_SHARE})"
-    with_it = kind == tag or kind in (MIXED, MOSTLY_SPEECH, MOSTLY_MUSIC)
+    with_it = kind == tag or kind in (MIXED, *PARTS)
     return f"CASE WHEN {told} THEN pow({bounded if with_it else f'1 - {bounded}'}, {_WEIGHT}) ELSE 1 END"
 
 

@@ -2,7 +2,7 @@
 
 - ``mislabelled``: the posterior (`noise`) that the track is of no class that its label tolerates;
 - ``mixed_content``: the label is music or speech alone, and the track is both: of what the label does not
-  say there is at least a quarter as much as of what it says, and less than half as much again;
+  say there is at least a quarter as much as of what it says, and less than a third of the track is that alone;
 - ``missing_label``: the value is empty; the probability of what is heard. Of voices only where somebody
   speaks: nobody misses the narrator of a song;
 - ``unplayable``: the metadata list a track that is quarantined.
@@ -23,10 +23,12 @@ import pyarrow.compute as pc
 
 from catalog_tagger.reconcile.joining import Rows
 from catalog_tagger.reconcile.mapping import (
+    BY_TURNS,
     CONTENT_TYPE,
-    MOSTLY_MUSIC,
-    MOSTLY_SPEECH,
+    MUSIC_LED,
     NONE_OF_THEM,
+    PARTS,
+    SPEECH_LED,
     TAGS,
     VOICE_GENDER,
     LabelField,
@@ -43,8 +45,6 @@ EMBEDDED_SONG: Final = "embedded_song"
 DUPLICATE_AUDIO: Final = "duplicate_audio"
 KINDS: Final = (MISLABELLED, MIXED_CONTENT, MISSING_LABEL, EMBEDDED_SONG, DUPLICATE_AUDIO, UNPLAYABLE)
 
-#: said as mixed
-_PARTS: Final = (MOSTLY_SPEECH, MOSTLY_MUSIC)
 AT_LEAST: Final = 0.75
 #: cue of a tag's evidence: this and the tag
 TAG_CUE: Final = "tag:"
@@ -115,12 +115,12 @@ def _labelled(rows: pa.Table, field: LabelField, i: int, kind: str, found: tuple
     claims = []
     for row, value, label, j in zip(part.to_pylist(), said.to_pylist(), labels, right, strict=True):
         heard = field.classes[j]
-        meant = [field.classes[k] for k in sorted(field.means[label]) if field.classes[k] not in _PARTS]
+        meant = [field.classes[k] for k in sorted(field.means[label]) if field.classes[k] not in PARTS]
         told = repr(value) if value.lower() in meant else f"{value!r} ({' or '.join(meant)})"
         claims.append(
             {
                 "current_value": value,
-                "suggested_value": None if heard == NONE_OF_THEM else heard,
+                "suggested_value": None if heard == NONE_OF_THEM else _said_as(heard),
                 "reason": f"metadata say {told}; {_heard(row, field, heard)}",
                 "cue": _cue(field, heard, meant),
             }
@@ -196,13 +196,18 @@ def _heard(row: dict[str, Any], field: LabelField, heard: str) -> str:
     return "none of the mapped tags stands out" if heard == NONE_OF_THEM else f"{heard} is heard"
 
 
+def _said_as(heard: str) -> str:
+    """A class as the table says it: parts of mixed are mixed."""
+    return "mixed" if heard in PARTS else heard
+
+
 def _cue(field: LabelField, heard: str, meant: list[str]) -> str | None:
     """What to look for in segments; of what is mixed that which the label does not expect."""
     if field.name == TAGS:
         return None if heard == NONE_OF_THEM else TAG_CUE + heard
-    if heard in (MOSTLY_SPEECH, MOSTLY_MUSIC):
-        return "speech" if heard == MOSTLY_SPEECH else "music"
-    if heard != "mixed":
+    if heard in (SPEECH_LED, MUSIC_LED):
+        return "speech" if heard == SPEECH_LED else "music"
+    if heard not in ("mixed", BY_TURNS):
         return heard
     if field.name == CONTENT_TYPE:
         return "speech" if "music" in meant else "music"

@@ -4,7 +4,7 @@ A mapping is a YAML file::
 
     track_id: isrc              # column of the ids; by default the first of `ID_COLUMNS` that is there
     fields:
-      content_type:             # music, speech, mixed, other, and of mixed: mostly speech, mostly music
+      content_type:             # music, speech, mixed, other
         column: kind
         values:
           music: [song, album]
@@ -42,13 +42,11 @@ CONTENT_TYPE: Final = "content_type"
 VOICE_GENDER: Final = "voice_gender"
 TAGS: Final = "tags"
 MIXED: Final = "mixed"
-MOSTLY_SPEECH: Final = "mostly speech"
-MOSTLY_MUSIC: Final = "mostly music"
-#: what a track that is mixed may be, beside evenly mixed
-_MIXED: Final = (MIXED, MOSTLY_SPEECH, MOSTLY_MUSIC)
+#: parts of mixed (`tagging.content`), which itself stands for the rest: speech and music together
+SPEECH_LED, MUSIC_LED, BY_TURNS = PARTS = ("mixed, speech led", "mixed, music led", "mixed, by turns")
 #: fields whose classes are known beforehand
 CLASSES: Final[Mapping[str, tuple[str, ...]]] = {
-    CONTENT_TYPE: (*CONTENT_TYPES, MOSTLY_SPEECH, MOSTLY_MUSIC),
+    CONTENT_TYPE: (*CONTENT_TYPES, *PARTS),
     VOICE_GENDER: ("female", "male", "mixed"),
 }
 #: of tags: none of those that the mapping names
@@ -135,18 +133,18 @@ class LabelField:
     def tolerated(self) -> tuple[frozenset[int], ...]:
         """Classes that do not make a value wrong: a song that somebody talks over is still one, if a mixed one.
 
-        What is called music and is mostly speech is wrong, and so is what is called speech and is mostly music.
+        What is called music and is speech without music in a third of it is wrong, and so is the reverse.
         """
         if self.name != CONTENT_TYPE:
             return self.means
-        music, speech = self._numbers("music", "mixed", MOSTLY_MUSIC), self._numbers("speech", "mixed", MOSTLY_SPEECH)
+        music, speech = self._numbers("music", MIXED, MUSIC_LED), self._numbers("speech", MIXED, SPEECH_LED)
         pure = ((self.classes.index("music"), music), (self.classes.index("speech"), speech))
         return tuple(means.union(*(others for one, others in pure if one in means)) for means in self.means)
 
     @cached_property
     def mixtures(self) -> frozenset[int]:
         """Classes of a track that is both speech and music."""
-        return self._numbers(*_MIXED) if self.name == CONTENT_TYPE else frozenset()
+        return self._numbers(MIXED, *PARTS) if self.name == CONTENT_TYPE else frozenset()
 
     def _numbers(self, *classes: str) -> frozenset[int]:
         return frozenset(self.classes.index(one) for one in classes)
@@ -265,9 +263,8 @@ def _field(
 
 
 def _expanded(field: str, classes: Sequence[str]) -> tuple[str, ...]:
-    """What is mixed may be mostly the one or the other."""
-    mixed = field == CONTENT_TYPE and "mixed" in classes
-    return (*classes, *_MIXED) if mixed else tuple(classes)
+    """What is mixed may be led by the one or the other."""
+    return (*classes, *PARTS) if field == CONTENT_TYPE and MIXED in classes else tuple(classes)
 
 
 def normal(value: str) -> str:

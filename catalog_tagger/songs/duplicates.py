@@ -1,11 +1,11 @@
 """Tracks that are the same recording.
 
 Tracks that share kept landmarks at the same distance in time are likely copies (`sketches`): of all tracks that have
-a landmark, each is joined with the one of least id, so that a hundred copies of a jingle give a hundred pairs
-and not five thousand. Likely ones are compared by the matcher that finds songs in shows, over both in full
-length: they are the same recording where the match covers nearly all of both, and they agree in nearly all of its
-stretches: shows that begin and end alike have a match as long, too. An excerpt is not, and a live version
-is not.
+a landmark, each is joined with each where they are few, else with the one of least id, so that a hundred copies of
+a jingle give a hundred pairs and not five thousand. Likely ones are compared by the matcher that finds songs in
+shows, over both in full length: they are the same recording where the match covers nearly all of both, and they
+agree in nearly all of its stretches: shows that begin and end alike have a match as long, too. An excerpt is not,
+and a live version is not.
 
 All sketches are sorted by DuckDB, which spills to disk what does not fit into memory.
 """
@@ -26,6 +26,9 @@ from catalog_tagger.fingerprints.matching import Match, find_songs, shares_along
 
 #: kept landmarks that two tracks share at one distance; unrelated ones share one or two
 _FEWEST_SHARED: Final = 6
+#: tracks that have a landmark up to which each is joined with each, and most that one is compared with
+_FEW: Final = 12
+_COMPARED: Final = 4
 _SHARE_OF_BOTH: Final = 0.9
 #: share of the peaks in a stretch of so many seconds that are there in a copy: of copies in other codecs it is two
 #: thirds and more, of different recordings a tenth
@@ -36,18 +39,19 @@ _LEAST_SCORE: Final = 100.0
 
 _PAIRS_SQL: Final = f"""
     WITH kept AS (
-        SELECT track_id, place, first_value(track_id) OVER same AS first_id, first_value(place) OVER same AS first_place
-        FROM sketches WINDOW same AS (PARTITION BY hash ORDER BY track_id)),
+        SELECT hash, track_id, place, count(*) OVER same AS tracks, min(track_id) OVER same AS first_id
+        FROM sketches WINDOW same AS (PARTITION BY hash)),
     apart AS (
-        SELECT track_id, first_id, round((place - first_place) / 16.0) AS distance, count(*) AS shared
-        FROM kept WHERE track_id <> first_id GROUP BY ALL),
+        SELECT a.track_id, b.track_id AS first_id, round((a.place - b.place) / 16.0) AS distance, count(*) AS shared
+        FROM kept a JOIN kept b USING (hash)
+        WHERE a.track_id > b.track_id AND (a.tracks <= {_FEW} OR b.track_id = b.first_id) GROUP BY ALL),
     near AS (
         SELECT a.track_id, a.first_id, max(a.shared + coalesce(b.shared, 0)) AS shared
         FROM apart a LEFT JOIN apart b
         ON a.track_id = b.track_id AND a.first_id = b.first_id AND b.distance = a.distance + 1
         GROUP BY a.track_id, a.first_id)
     SELECT track_id, first_id AS other_track_id FROM near WHERE shared >= {_FEWEST_SHARED}
-    QUALIFY row_number() OVER (PARTITION BY track_id ORDER BY shared DESC, first_id) <= 3
+    QUALIFY row_number() OVER (PARTITION BY track_id ORDER BY shared DESC, first_id) <= {_COMPARED}
     ORDER BY track_id, shared DESC, first_id"""  # noqa: S608  a number
 
 
@@ -60,7 +64,7 @@ class Pair:
 
 
 def likely_pairs(sketches: pa.Table | duckdb.DuckDBPyRelation, *, connection: duckdb.DuckDBPyConnection) -> list[Pair]:
-    """Pairs that share enough to be compared, at most three for a track.
+    """Pairs that share enough to be compared, at most `_COMPARED` for a track.
 
     Parameters
     ----------

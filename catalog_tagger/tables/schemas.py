@@ -29,9 +29,8 @@ def _field(name: str, kind: pa.DataType, comment: str, *, nullable: bool = True)
 
 TAG_LIST: Final = pa.list_(pa.struct([pa.field("tag", pa.string()), pa.field("score", pa.float32())]))
 
-CONTENT_PROBABILITIES: Final = pa.struct(
-    [pa.field(name, pa.float32()) for name in ("music", "speech", "mixed", "other", "mostly_speech", "mostly_music")]
-)
+_CONTENT: Final = ("music", "speech", "mixed", "other", "speech_led", "music_led", "by_turns")
+CONTENT_PROBABILITIES: Final = pa.struct([pa.field(name, pa.float32()) for name in _CONTENT])
 
 TRACKS: Final = pa.schema(
     [
@@ -85,8 +84,8 @@ TRACKS: Final = pa.schema(
         _field(
             "content_probabilities",
             CONTENT_PROBABILITIES,
-            "probability of each content type, from all segments; content_confidence is the greatest; mostly_speech "
-            "and mostly_music are the parts of mixed with half as much again of the one as of the other",
+            "probability of each content type, from all segments; content_confidence is the greatest; the last "
+            "three are parts of mixed: a third of the track is speech, or music, or each of them, without the other",
         ),
     ],
     metadata={"comment": "one row per planned track"},

@@ -6,7 +6,8 @@ Let ``s`` and ``m`` be the shares of scanned seconds with speech and with music.
 - ``mixed``  if the smaller is at least a quarter of the larger,
 - ``speech`` or ``music`` by the larger one otherwise.
 
-A mixed track is mostly speech, or mostly music, where there is half as much again of one as of the other.
+A mixed track is ``speech_led`` where in a third of it there is speech without music, ``music_led`` where in a third
+there is music without speech, and ``by_turns`` where both are: a song that somebody talks over is none of them.
 
 A segment has speech where its calibrated probability exceeds a level ``u``. Errors of one track's
 segments are not independent: a voice that fools the model fools it throughout. So the content type
@@ -29,9 +30,10 @@ import numpy as np
 import numpy.typing as npt
 
 CONTENT_TYPES: Final = ("music", "speech", "mixed", "other")
+MIXTURES: Final = ("speech_led", "music_led", "by_turns")
 _PRESENT: Final = 0.1
 _MIXED: Final = 0.25
-_MOSTLY: Final = 1.5
+_ALONE: Final = 1 / 3
 _LOG_ODDS: Final = np.linspace(-10.0, 10.0, 129)
 _LEVELS: Final = 1.0 / (1.0 + np.exp(-(_LOG_ODDS[:-1] + _LOG_ODDS[1:]) / 2))
 #: how probable it is that the level is that one of `_LEVELS`
@@ -47,7 +49,7 @@ class Verdict:
     content_type: str
     content_confidence: float
     content_probabilities: dict[str, float]
-    """Of each of `CONTENT_TYPES`, which add up to 1, and of ``mostly_speech`` and ``mostly_music``, parts of mixed."""
+    """Of each of `CONTENT_TYPES`, which add up to 1, and of `MIXTURES`, parts of mixed."""
 
 
 def judge(
@@ -68,14 +70,17 @@ def judge(
     smaller, larger = np.minimum(speech, music), np.maximum(speech, music)
     other = larger < _PRESENT
     mixed = ~other & (smaller >= _MIXED * larger)
+    both = _shares_of_both(p_speech, p_music, weights)
+    speech_alone, music_alone = speech - both >= _ALONE, music - both >= _ALONE
     only = ~(other | mixed)
     kinds = {
         "music": only & (music > speech),
         "speech": only & (speech > music),
         "mixed": mixed,
         "other": other,
-        "mostly_speech": mixed & (speech >= _MOSTLY * music),
-        "mostly_music": mixed & (music >= _MOSTLY * speech),
+        "speech_led": mixed & speech_alone & ~music_alone,
+        "music_led": mixed & music_alone & ~speech_alone,
+        "by_turns": mixed & speech_alone & music_alone,
     }
     probabilities = {kind: float(_WEIGHTS @ is_it @ _WEIGHTS) for kind, is_it in kinds.items()}
     content_type = max(CONTENT_TYPES, key=lambda kind: probabilities[kind])
@@ -93,4 +98,16 @@ def _shares(p: npt.NDArray[np.float32], weights: npt.NDArray[np.float64]) -> npt
     order = np.argsort(p)
     below = np.concatenate([[0.0], np.cumsum(weights[order])])
     shares: npt.NDArray[np.float64] = 1.0 - below[np.searchsorted(p[order], _LEVELS, side="right")]
+    return shares
+
+
+def _shares_of_both(
+    p_speech: npt.NDArray[np.float32], p_music: npt.NDArray[np.float32], weights: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Share of the weight whose scores exceed a level of speech and one of music, shape (levels, levels)."""
+    exceeded = [np.searchsorted(_LEVELS, p, side="left") for p in (p_speech, p_music)]
+    size = len(_LEVELS) + 1
+    counts = np.bincount(exceeded[0] * size + exceeded[1], weights, minlength=size * size).reshape(size, size)
+    at_least = counts[::-1, ::-1].cumsum(axis=0).cumsum(axis=1)[::-1, ::-1]
+    shares: npt.NDArray[np.float64] = at_least[1:, 1:]
     return shares

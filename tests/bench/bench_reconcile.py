@@ -24,6 +24,7 @@ from catalog_tagger.reconcile.job import run_reconcile
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import FileEntry, RunManifest, commit_run, table_file, write_table
 from catalog_tagger.tables.schemas import TABLES_OF
+from catalog_tagger.tagging.content import MIXTURES
 
 _KINDS: Final = np.array(["music", "speech", "mixed", "other"])
 _SAID: Final = np.array(["song", "audiobook", "podcast", "sound effect"])
@@ -87,6 +88,7 @@ def _shard(store: Store, shard: int, ids: pa.Array, heard: np.ndarray, sure: np.
     p = np.repeat(((1.0 - sure) / 3)[:, None], 4, axis=1)
     p[np.arange(n), heard] = sure
     speech, music = np.isin(heard, (1, 2)).astype(np.float32), np.isin(heard, (0, 2)).astype(np.float32)
+    none = pa.array(np.zeros(n, np.float32))
     columns = {
         "track_id": ids,
         "run_id": pa.repeat("bench", n),
@@ -98,7 +100,8 @@ def _shard(store: Store, shard: int, ids: pa.Array, heard: np.ndarray, sure: np.
         "content_type": pa.array(_KINDS[heard]),
         "content_confidence": pa.array(sure.astype(np.float32)),
         "content_probabilities": pa.StructArray.from_arrays(
-            [pa.array(p[:, j].astype(np.float32)) for j in range(4)], list(_KINDS)
+            [*(pa.array(p[:, j].astype(np.float32)) for j in range(4)), *([none] * len(MIXTURES))],
+            [*_KINDS, *MIXTURES],
         ),
         "bundles": pa.array([["m@1"]] * n),
         "tagged_at": pa.repeat(pa.scalar(0, pa.timestamp("us", tz="UTC")), n),

@@ -14,7 +14,7 @@ from catalog_tagger.reconcile.mapping import LabelField, MetadataMapping, fit_ma
 from catalog_tagger.reconcile.noise import Noise, beliefs_of, estimate
 
 KINDS = ("music", "speech", "mixed", "other")
-CLASSES = 6  # and what of mixed is mostly one of the two
+CLASSES = 7  # and the parts of mixed
 
 
 @dataclass

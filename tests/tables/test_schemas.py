@@ -34,7 +34,7 @@ PROMISED = {
         "tags": "list<element: struct<tag: string, score: float>>",
         "embedding": "list<element: float>",
         "content_probabilities": "struct<music: float, speech: float, mixed: float, other: float, "
-        "mostly_speech: float, mostly_music: float>",
+        "speech_led: float, music_led: float, by_turns: float>",
     },
     "fingerprints": {
         "track_id": "string",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog_tagger.tagging.content import CONTENT_TYPES, Verdict, judge
+from catalog_tagger.tagging.content import CONTENT_TYPES, MIXTURES, Verdict, judge
 
 probabilities = st.floats(0, 1, width=32)
 tracks = st.lists(st.tuples(probabilities, probabilities, st.floats(0.01, 5.0)), min_size=1, max_size=12)
@@ -27,7 +27,7 @@ def test_fractions_and_confidence_are_shares(rows: list[tuple[float, float, floa
     types = {kind: result.content_probabilities[kind] for kind in CONTENT_TYPES}
     assert sum(types.values()) == pytest.approx(1.0)
     assert max(types.values()) == result.content_confidence
-    parts = result.content_probabilities["mostly_speech"] + result.content_probabilities["mostly_music"]
+    parts = sum(result.content_probabilities[part] for part in MIXTURES)
     assert parts <= types["mixed"] + 1e-9
 
 
@@ -115,17 +115,23 @@ def test_shows_and_songs_of_sure_scores_are_what_they_are(
     assert result.content_confidence > 0.9
 
 
-@pytest.mark.parametrize(("speech", "music", "mostly"), [(20, 8, "mostly_speech"), (8, 20, "mostly_music")])
-def test_a_mixed_track_may_be_mostly_one_of_the_two(speech: int, music: int, mostly: str) -> None:
-    result = verdict([(0.99, 0.01, 5.0)] * speech + [(0.01, 0.99, 5.0)] * music)
+@pytest.mark.parametrize(
+    ("speech", "music", "together", "part"),
+    [(20, 8, 0, "speech_led"), (8, 20, 0, "music_led"), (14, 14, 0, "by_turns"), (14, 0, 14, "speech_led")],
+)
+def test_a_mixed_track_is_told_by_what_of_it_is_one_of_the_two_alone(
+    speech: int, music: int, together: int, part: str
+) -> None:
+    rows = [(0.99, 0.01, 5.0)] * speech + [(0.01, 0.99, 5.0)] * music + [(0.98, 0.98, 5.0)] * together
+    result = verdict(rows)
     assert result.content_type == "mixed"
-    assert result.content_probabilities[mostly] > 0.9
+    assert result.content_probabilities[part] > 0.9
 
 
 def test_speech_over_music_is_mixed() -> None:
     result = verdict([(0.97, 0.95, 5.0)] * 10)
     assert result.content_type == "mixed"
-    assert result.content_probabilities["mostly_speech"] < 0.1
+    assert all(result.content_probabilities[part] < 0.1 for part in MIXTURES)
     assert (result.speech_fraction, result.music_fraction) == pytest.approx((1.0, 1.0))
 
 
