@@ -5,7 +5,7 @@
 The file holds the keys of `catalog_tagger.songs.config.SongsConfig`; `warehouse` is the only one needed. Any key can
 be overridden: ``--set most_false=0.001``. Segments of the index are built, and searched, as tasks of one CPU each.
 Progress goes to standard error, the result to standard output as JSON, with the ``--limit`` first songs. Exit codes are
-those of ``catalog-tagger songs``. A job that was stopped goes on with the parts of the index that were finished.
+those of ``catalog-tagger songs``. A job that was stopped goes on from what its tasks have finished.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> int:
         print(f"index_fingerprints: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("index_fingerprints: interrupted; the same job goes on with the index as it is", file=sys.stderr)
+        print("index_fingerprints: interrupted; the same job goes on from what was finished", file=sys.stderr)
         return EXIT_INTERRUPTED
     show_songs(result, limit=arguments.limit, as_json=True)
     return EXIT_OK

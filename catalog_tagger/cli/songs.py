@@ -45,7 +45,7 @@ def songs(
       catalog-tagger sql tags "select track_id, unknown_s from searches order by unknown_s desc"
       catalog-tagger sql tags "select track_id, other_track_id from duplicates"
 
-    Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted (finished parts of the index stay).
+    Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted (what was finished is kept).
     """
     import sys
     from contextlib import redirect_stdout
@@ -68,6 +68,6 @@ def songs(
         with redirect_stdout(sys.stderr), SearchDisplay() as display:
             result = run_songs_job(config, on_progress=display.update)
     except KeyboardInterrupt:
-        click.echo("interrupted; the same command goes on with the index as it is", err=True)
+        click.echo("interrupted; the same command goes on from what was finished", err=True)
         ctx.exit(EXIT_INTERRUPTED)
     show_songs(result, limit=limit, as_json=as_json)

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
 
 from catalog_tagger.fingerprints.landmarks import SONG_FAN, Landmarks, landmarks_of
@@ -78,7 +77,7 @@ class _Open:
             self.sketches.append(_sketch_rows(recording, landmarks))
         if recording.is_song:
             codes = packed_codes(recording.codes, recording.counts, most=SONG_PEAKS)
-            self.songs.append(IndexedSong(recording.track_id, recording.run_id, recording.duration_s, codes))
+            self.songs.append(IndexedSong(recording.track_id, recording.shard.run_id, recording.duration_s, codes))
             self.landmarks.append(landmarks)
             self.postings += len(landmarks)
 
@@ -179,8 +178,8 @@ def _sketch_rows(recording: Recording, landmarks: Landmarks) -> pa.Table:
     count = len(hashes)
     columns = {
         "track_id": pa.repeat(recording.track_id, count),
-        "run_id": pa.repeat(recording.run_id, count),
-        "duration_s": pa.array(np.full(count, recording.duration_s)),
+        "run_id": pa.repeat(recording.shard.run_id, count),
+        "shard": pa.repeat(recording.shard.name, count),
         "hash": pa.array(hashes),
         "place": pa.array(places),
     }

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from catalog_tagger.fingerprints.matching import Match
 from catalog_tagger.songs.duplicates import Pair
-from catalog_tagger.songs.searching import SEMITONE_BINS, Found, Searched
+from catalog_tagger.songs.keeping import Found, Searched
+from catalog_tagger.songs.searching import SEMITONE_BINS
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.views import connect
 

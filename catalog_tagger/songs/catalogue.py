@@ -12,7 +12,8 @@ from catalog_tagger.tables.commit import TAG, RunManifest, committed_runs
 from catalog_tagger.tables.views import connect
 
 _REPLACED_SQL: Final = (
-    "SELECT run_id, list(track_id) FROM tracks_history ANTI JOIN tracks USING (track_id, run_id) GROUP BY run_id"
+    "SELECT run_id, list(track_id) FROM tracks_history ANTI JOIN tracks USING (track_id, run_id) "
+    "WHERE run_id IN (SELECT run_id FROM tracks) GROUP BY run_id"
 )
 _CURRENT_SQL: Final = "SELECT run_id, count(*) FROM tracks WHERE status = 'tagged' GROUP BY run_id"
 _COLUMNS: Final = ("track_id", "run_id", "status", "uri", "tagged_at")

@@ -65,11 +65,12 @@ def find_duplicates(work: Work, index: Generation, *, covered: frozenset[str]) -
     covered
         Runs whose tracks were compared with each other.
     """
-    pairs, runs = _likely(work, index)
+    pairs, shards = _likely(work, index)
+    runs = {track: shard.run_id for track, shard in shards.items()}
     old = {pair for pair in pairs if {runs[pair.track_id], runs[pair.other_track_id]} <= covered}
     carried = carried_duplicates(work.store, runs, covered=covered) if old else {}
     rows = {pair: row for pair, row in carried.items() if pair in old}
-    for pair, match, duration_s in _compared(work, runs, [pair for pair in pairs if pair not in old]):
+    for pair, match, duration_s in _compared(work, shards, [pair for pair in pairs if pair not in old]):
         chance = expected_false(match, duration_s=duration_s, songs_s=index.songs_s)
         told = {"track_id": pair.track_id, "other_track_id": pair.other_track_id, **match_columns(match)}
         rows[pair] = {**told, "expected_false_matches": chance}
@@ -80,8 +81,8 @@ def find_duplicates(work: Work, index: Generation, *, covered: frozenset[str]) -
     return [best[track] for track in sorted(best)]
 
 
-def _likely(work: Work, index: Generation) -> tuple[list[Pair], dict[str, str]]:
-    """Pairs of current tracks that may be the same, and of each track the run that tagged it."""
+def _likely(work: Work, index: Generation) -> tuple[list[Pair], dict[str, Shard]]:
+    """Pairs of current tracks that may be the same, and where each track is."""
     sketches = [SKETCHES.empty_table()]
     for segment in index.segments:
         gone = work.catalogue.replaced(set(segment.sources))
@@ -91,17 +92,18 @@ def _likely(work: Work, index: Generation) -> tuple[list[Pair], dict[str, str]]:
     current = current.filter(pc.invert(pc.is_in(current["run_id"], value_set=dead)))
     with duckdb.connect() as connection:
         pairs = likely_pairs(current, connection=connection)
-        runs = connection.execute("SELECT track_id, any_value(run_id) FROM sketches GROUP BY track_id").fetchall()
-    return pairs, dict(runs)
+        places = connection.execute("SELECT DISTINCT track_id, run_id, shard FROM sketches").fetchall()
+    return pairs, {track: Shard(run_id, shard) for track, run_id, shard in places}
 
 
-def _compared(work: Work, runs: dict[str, str], pairs: list[Pair]) -> Iterator[tuple[Pair, Match, float]]:
+def _compared(work: Work, shards: dict[str, Shard], pairs: list[Pair]) -> Iterator[tuple[Pair, Match, float]]:
     tasks = []
-    for first in range(0, len(pairs), _PAIRS):
-        chosen = pairs[first : first + _PAIRS]
-        wanted = {runs[track] for pair in chosen for track in (pair.track_id, pair.other_track_id)}
-        tagged = [work.catalogue.runs[run_id] for run_id in sorted(wanted)]
-        files = tuple((shard, one.replaced) for one in tagged for shard, _ in one.shards)
+    # of tracks that lie together a task reads fewer files
+    ordered = sorted(pairs, key=lambda pair: (shards[pair.track_id], shards[pair.other_track_id]))
+    for first in range(0, len(ordered), _PAIRS):
+        chosen = ordered[first : first + _PAIRS]
+        wanted = {shards[track] for pair in chosen for track in (pair.track_id, pair.other_track_id)}
+        files = tuple((shard, work.catalogue.runs[shard.run_id].replaced) for shard in sorted(wanted))
         tasks.append(CompareTask(work.store.uri, tuple(chosen), files))
     for compared in work.results("comparing", compare, tasks):
         yield from compared

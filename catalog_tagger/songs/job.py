@@ -4,8 +4,8 @@ What was searched before is not searched again: shows of runs that the last sear
 of runs since, shows of runs since for all songs. The three tables are written whole each time, from what is found
 and what is carried over.
 
-Failure rule: segments of the index that are finished stay (`building`), and so does the index once it is committed; the
-tables appear with the run's manifest, or not at all.
+Failure rule: what its tasks have built and found stays (`building`, `keeping`) for the next search; the tables
+appear with the run's manifest, or not at all.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from catalog_tagger.songs.comparing import find_duplicates
 from catalog_tagger.songs.config import SongsConfig
 from catalog_tagger.songs.generations import Generation
 from catalog_tagger.songs.indexing import update_index
+from catalog_tagger.songs.keeping import sweep_kept
 from catalog_tagger.songs.planning import search_tasks
 from catalog_tagger.songs.searching import search
 from catalog_tagger.songs.settling import Shows
@@ -89,6 +90,7 @@ def run_songs_job(config: SongsConfig, *, on_progress: Listener | None = None) -
         lease.beat()
         lease.require()
         manifest = _commit(work, index, tables, started=started, began=began)
+        sweep_kept(store)
     return SongsResult(
         run_id=config.run_id,
         warehouse=store.uri,

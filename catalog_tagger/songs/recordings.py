@@ -64,7 +64,7 @@ class Recording:
     """
 
     track_id: str
-    run_id: str
+    shard: Shard
     duration_s: float
     is_song: bool
     codes: npt.NDArray[np.int16]
@@ -175,7 +175,7 @@ def _recording(parts: list[pa.Table], shard: Shard, wanted: dict[str, dict[str, 
     lists = rows["peaks"].combine_chunks()
     yield Recording(
         track_id=row["track_id"],
-        run_id=shard.run_id,
+        shard=shard,
         duration_s=row["duration_s"],
         is_song=row["is_song"],
         codes=lists.flatten().to_numpy(),

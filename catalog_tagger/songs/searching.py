@@ -16,16 +16,15 @@ import numpy.typing as npt
 
 from catalog_tagger.audio import SEGMENT_S
 from catalog_tagger.fingerprints.chance import least_score
-from catalog_tagger.fingerprints.matching import Match, find_songs
+from catalog_tagger.fingerprints.matching import find_songs
 from catalog_tagger.fingerprints.where import SEARCHED_BESIDE, may_hold_music
+from catalog_tagger.songs.keeping import Found, Searched, Stretches, keep, kept
 from catalog_tagger.songs.recordings import Recording, Shard, recordings
 from catalog_tagger.songs.segments import Segment, read_segment
 from catalog_tagger.storage import Store
 
 _SURELY: Final = 0.5
 SEMITONE_BINS: Final = 2
-
-Stretches = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -46,35 +45,12 @@ class SearchTask:
     parts: int = 1
     """Only tracks whose ids fall into one part of so many."""
 
-
-@dataclass(frozen=True)
-class Found:
-    """A song in a show."""
-
-    song_track_id: str
-    song_run_id: str
-    match: Match
-
-
-@dataclass(frozen=True)
-class Searched:
-    """A show that was searched.
-
-    Attributes
-    ----------
-    stretches
-        What was searched, starts and ends in s.
-    music
-        Where music is heard for sure.
-    found
-        Those that are likelier than chance.
-    """
-
-    track_id: str
-    run_id: str
-    stretches: Stretches
-    music: Stretches
-    found: tuple[Found, ...]
+    @property
+    def depends_on(self) -> list[str]:
+        """All that decides what is found."""
+        files = [f"{shard.run_id}/{shard.name}/{','.join(sorted(replaced))}" for shard, replaced in self.shards]
+        gone = [f"{run_id}/{track_id}" for track_id, run_id in sorted(self.gone)]
+        return [*map(str, (self.segment, self.songs_s, self.most_false, self.part, self.parts)), *files, *gone]
 
 
 def search(task: SearchTask) -> list[Searched]:
@@ -86,6 +62,9 @@ def search(task: SearchTask) -> list[Searched]:
         A file is missing or damaged.
     """
     store = Store(task.warehouse)
+    before = kept(store, task.depends_on)
+    if before is not None:
+        return before
     segment = None if task.segment is None else read_segment(store, task.segment)
     shows = []
     for shard, replaced in task.shards:
@@ -96,7 +75,8 @@ def search(task: SearchTask) -> list[Searched]:
                 if stretches:
                     found = () if segment is None else _found(segment, show, stretches, task)
                     music = stretches_of(show.p_music >= _SURELY, show.duration_s)
-                    shows.append(Searched(show.track_id, show.run_id, stretches, music, found))
+                    shows.append(Searched(show.track_id, show.shard.run_id, stretches, music, found))
+    keep(store, task.depends_on, shows)
     return shows
 
 

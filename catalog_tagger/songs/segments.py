@@ -5,7 +5,7 @@ A segment is a folder ``index/peaks-<version>/<segment>/`` of a warehouse::
     postings.parquet   key (uint32), song (int32), place (int32: quarters of a hop), sorted by key, song and place
     songs.parquet      a row per song, in the order of their numbers: track_id, run_id, duration_s and
                        peaks, a list of ``segment << 15 | code`` in ascending order
-    sketches.parquet   a row per kept landmark of any track (see `sketches`): track_id, run_id, duration_s, hash, place
+    sketches.parquet   a row per kept landmark of any track (see `sketches`): track_id, run_id, shard, hash, place
 
 A segment holds whole songs, so that all votes for a song are found in one place: segments are searched by
 themselves, in any order and on any machine, and nothing is exchanged between them. It is the unit of memory, too.
@@ -54,7 +54,7 @@ SKETCHES: Final = pa.schema(
     [
         ("track_id", pa.string()),
         ("run_id", pa.string()),
-        ("duration_s", pa.float64()),
+        ("shard", pa.string()),
         ("hash", pa.uint32()),
         ("place", pa.int32()),
     ]

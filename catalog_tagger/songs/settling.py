@@ -12,7 +12,8 @@ from typing import Any
 
 from catalog_tagger.fingerprints.chance import expected_false_matches
 from catalog_tagger.fingerprints.matching import Match, settled
-from catalog_tagger.songs.searching import SEMITONE_BINS, Found, Searched, Stretches, length_s
+from catalog_tagger.songs.keeping import Found, Searched, Stretches
+from catalog_tagger.songs.searching import SEMITONE_BINS, length_s
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 from composed import Sound, excerpt, music, put_tagged, show, some_songs, song, speech, voices
 
 from catalog_tagger.errors import RunError, UsageError
-from catalog_tagger.songs import indexing, job
+from catalog_tagger.songs import indexing, job, searching
 from catalog_tagger.songs.config import make_songs_config
 from catalog_tagger.songs.generations import newest_generation
 from catalog_tagger.songs.job import SongsResult, run_songs_job
@@ -184,6 +184,22 @@ def test_a_finished_run_is_refused_and_so_is_a_warehouse_without_tagging(store: 
         searched(other, "s1")
 
 
+def test_what_a_search_that_died_has_found_is_not_searched_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_tagged(store, "t1", {**some_songs(), "show": a_show()})
+    monkeypatch.setattr(job, "find_duplicates", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        searched(store, "s1")
+    (found,) = store.children("index/peaks-1/found")
+    monkeypatch.undo()
+    monkeypatch.setattr(searching, "read_segment", lambda *_: 1 / 0)
+    searched(store, "s2")
+    assert songs(store) == [("show", "song1"), ("show", "song3")]
+    monkeypatch.undo()
+    store.write(f"index/peaks-1/found/{found}", b"{")
+    searched(store, "s3", again=True)
+    assert songs(store) == [("show", "song1"), ("show", "song3")], "a damaged file is a task to do again"
+
+
 def test_nothing_is_seen_of_a_search_that_dies(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     put_tagged(store, "t1", {**some_songs(), "show": a_show()})
 
@@ -198,4 +214,5 @@ def test_nothing_is_seen_of_a_search_that_dies(store: Store, monkeypatch: pytest
     monkeypatch.undo()
     result = searched(store, "s1")
     assert "indexing" not in stages(result), "the index was finished"
+    assert store.children("index/peaks-1/found") == [], "what was kept is swept away"
     assert songs(store) == [("show", "song1"), ("show", "song3")]
