@@ -157,6 +157,7 @@ def test_runs_are_one_line_each(warehouse: str) -> None:
     )
     assert shown == {
         "run": "r",
+        "kind": "tag",
         "state": "committed",
         "started": "2026-01-01 12:00",
         "tracks": "4",
