@@ -14,9 +14,8 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 
-import yaml
-
 from catalog_tagger.cli.interruption import interrupt_on_sigterm
+from catalog_tagger.cli.job_options import add_config_options, overrides_of
 from catalog_tagger.cli.songs_display import SearchDisplay, show_songs
 from catalog_tagger.errors import EXIT_INTERRUPTED, EXIT_OK, CatalogTaggerError
 from catalog_tagger.songs.config import load_songs_config
@@ -27,19 +26,10 @@ def main() -> int:
     """Run the job; returns its exit code."""
     interrupt_on_sigterm()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--config", required=True, help="YAML file of the job")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file")
+    add_config_options(parser)
     parser.add_argument("--limit", type=int, default=100, help="most songs in the answer; all are in the table")
     arguments = parser.parse_args()
-    overrides = {}
-    for pair in arguments.set:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            parser.error(f"--set {pair}: expected KEY=VALUE")
-        try:
-            overrides[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            parser.error(f"--set {pair}: the value is not YAML")
+    overrides = overrides_of(parser, arguments)
     try:
         config = load_songs_config(arguments.config, overrides=overrides)
         with redirect_stdout(sys.stderr), SearchDisplay() as display:

@@ -16,9 +16,8 @@ import os
 import sys
 from contextlib import redirect_stdout
 
-import yaml
-
 from catalog_tagger.cli.interruption import interrupt_on_sigterm
+from catalog_tagger.cli.job_options import add_config_options, overrides_of
 from catalog_tagger.cli.reconcile_display import show_reconciled
 from catalog_tagger.errors import EXIT_INTERRUPTED, EXIT_OK, CatalogTaggerError
 from catalog_tagger.reconcile.config import load_config
@@ -29,19 +28,10 @@ def main() -> int:
     """Run the job; returns its exit code."""
     interrupt_on_sigterm()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--config", required=True, help="YAML file of the job")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file")
+    add_config_options(parser)
     parser.add_argument("--limit", type=int, default=100, help="most flags in the answer; all are in the table")
     arguments = parser.parse_args()
-    overrides = {}
-    for pair in arguments.set:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            parser.error(f"--set {pair}: expected KEY=VALUE")
-        try:
-            overrides[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            parser.error(f"--set {pair}: the value is not YAML")
+    overrides = overrides_of(parser, arguments)
     try:
         config = load_config(arguments.config, overrides=overrides)
         if "ray" not in config.model_fields_set and (config.ray_address or os.environ.get("RAY_ADDRESS")):

@@ -14,10 +14,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-import yaml
-
 from catalog_tagger.cli.dry_run_display import show_dry_run
 from catalog_tagger.cli.interruption import interrupt_on_sigterm
+from catalog_tagger.cli.job_options import add_config_options, overrides_of
 from catalog_tagger.cli.output import RunDisplay, show_run
 from catalog_tagger.errors import EXIT_INTERRUPTED, EXIT_OK, CatalogTaggerError
 from catalog_tagger.tagging.config import load_config
@@ -29,8 +28,7 @@ def main() -> int:
     """Run the job; returns its exit code."""
     interrupt_on_sigterm()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--config", required=True, help="YAML file of the job")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file")
+    add_config_options(parser)
     parser.add_argument(
         "--quarantined-ok",
         action="store_true",
@@ -38,15 +36,7 @@ def main() -> int:
     )
     parser.add_argument("--dry-run", action="store_true", help="print what there is to do and its estimate, do nothing")
     arguments = parser.parse_args()
-    overrides = {}
-    for pair in arguments.set:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            parser.error(f"--set {pair}: expected KEY=VALUE")
-        try:
-            overrides[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            parser.error(f"--set {pair}: the value is not YAML")
+    overrides = overrides_of(parser, arguments)
     again = "the same command"
     try:
         config = load_config(arguments.config, overrides=overrides)
