@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog_tagger.cli.output import counted, program, show_json, show_lines
+from catalog_tagger.reconcile.found import at
 
 if TYPE_CHECKING:
     from catalog_tagger.reconcile.job import ReconcileResult
@@ -171,12 +172,8 @@ def _flag_lines(flags: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 def _where(evidence: Iterable[Mapping[str, Any]]) -> str:
     """Where to listen."""
-    times = [f"{_time(one['start_s'])}-{_time(one['end_s'])}" for one in evidence]
+    times = [f"{at(one['start_s'])}-{at(one['end_s'])}" for one in evidence]
     return f" [{', '.join(times)}]" if times else ""
-
-
-def _time(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def _document(result: ReconcileResult, *, limit: int | None) -> dict[str, Any]:

@@ -99,8 +99,12 @@ def peaks_of(codes: npt.NDArray[np.int16], *, first: int = 0) -> Peaks:
         Number of the first segment in the recording.
     """
     segment, place = np.nonzero(codes >= 0)
-    code = codes[segment, place].astype(np.int64)
-    frame = ((first + segment) * SEGMENT_FRAMES + code // BINS).astype(np.float64)
+    return peaks_at(first + segment, codes[segment, place].astype(np.int64))
+
+
+def peaks_at(segment: npt.NDArray[np.int64], code: npt.NDArray[np.int64]) -> Peaks:
+    """Peaks by the number of their segment and their code in it, both [shape=(n,)], in any order."""
+    frame = (segment * SEGMENT_FRAMES + code // BINS).astype(np.float64)
     order = np.lexsort((code % BINS, frame))
     return Peaks(frame=frame[order], bin=(code % BINS)[order])
 

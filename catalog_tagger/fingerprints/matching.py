@@ -58,8 +58,6 @@ class Match:
         By how many bins it sounds lower than the song: 2 are a semitone.
     score
         In nats, see the module's text.
-    share
-        Of the song's peaks that are there.
     """
 
     song: int
@@ -69,7 +67,6 @@ class Match:
     rate: float
     bins: int
     score: float
-    share: float
 
 
 def find_songs(
@@ -168,7 +165,6 @@ def _tested(song: Peaks, line: Line, there: Bools) -> Match | None:
         rate=line.rate,
         bins=line.bins,
         score=score,
-        share=float(is_there[first:last].mean()),
     )
 
 

@@ -10,19 +10,15 @@ Failure rule: bad input is one `UsageError` before anything is written.
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
 
-from catalog_tagger._version import __version__
 from catalog_tagger.errors import RunError, UsageError
 from catalog_tagger.reconcile import found, joining
 from catalog_tagger.reconcile.claims import UNPLAYABLE, find_claims
@@ -36,20 +32,12 @@ from catalog_tagger.reconcile.mapping import MappingFile, MetadataMapping, fit_m
 from catalog_tagger.reconcile.noise import Noise, estimate
 from catalog_tagger.reconcile.reading import open_rows, text
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.commit import (
-    TAG,
-    RunManifest,
-    commit_run,
-    committed_runs,
-    read_manifest,
-    table_file,
-    write_table,
-)
+from catalog_tagger.tables.commit import TAG, RunManifest, committed_runs, read_manifest
 from catalog_tagger.tables.lease import hold
 from catalog_tagger.tables.schemas import DECISIONS, LABEL_NOISE
+from catalog_tagger.tables.whole import Beginning, commit_tables
 
 RECONCILE: Final = "reconcile"
-_SHARD: Final = "all"
 _PACKAGES: Final = ("cleanlab", "duckdb", "pyarrow", "numpy")
 _GIVEN: Final = "given_metadata"
 _METADATA: Final = "metadata.parquet"
@@ -114,7 +102,7 @@ def run_reconcile(config: ReconcileConfig) -> ReconcileResult:
 
 
 def _run(config: ReconcileConfig, store: Store) -> ReconcileResult:
-    started_at, began = _now(), time.monotonic()
+    begun = Beginning()
     with ExitStack() as stack:
         checked = _check(config, store, stack)
         held = stack.enter_context(hold(store, config.run_id))
@@ -151,7 +139,7 @@ def _run(config: ReconcileConfig, store: Store) -> ReconcileResult:
         }
         unmapped = joining.unmapped(checked.connection, checked.mapping)
         held.require()
-        manifest = _commit(config, store, checked, tables, shifts, started_at=started_at, began=began)
+        manifest = _commit(config, store, checked, tables, shifts=shifts, begun=begun)
     return ReconcileResult(
         run_id=config.run_id,
         warehouse=store.uri,
@@ -234,39 +222,24 @@ def _commit(
     store: Store,
     checked: _Checked,
     tables: dict[str, pa.Table],
-    shifts: Mapping[str, Shift],
     *,
-    started_at: str,
-    began: float,
+    shifts: Mapping[str, Shift],
+    begun: Beginning,
 ) -> RunManifest:
-    files = [
-        write_table(store, table_file(table, config.run_id, _SHARD), RECONCILE, table, rows)
-        for table, rows in tables.items()
-    ]
     unplayable = tables["flags"]["kind"].to_pylist().count(UNPLAYABLE)
-    manifest = RunManifest(
+    return commit_tables(
+        store,
+        tables,
         run_id=config.run_id,
-        started_at=started_at,
-        committed_at=_now(),
+        kind=RECONCILE,
         source=config.metadata,
-        bundles=[],
-        versions={"catalog_tagger": __version__, **{name: version(name) for name in _PACKAGES}},
+        begun=begun,
+        packages=_PACKAGES,
         config={**config.model_dump(mode="json"), SHIFTS: {kind: shift.mean for kind, shift in shifts.items()}},
         tracks=checked.coverage.matched,
         tagged=checked.coverage.matched - unplayable,
         quarantined=unplayable,
-        segments=0,
-        audio_s=0.0,
-        wall_s=round(time.monotonic() - began, 3),
-        up_to_date=0,
-        quarantined_by_code={},
-        workers={},
-        files=files,
-        kind=RECONCILE,
     )
-    if not commit_run(store, manifest):
-        raise RunError(f"run {config.run_id}: another driver has committed it; run again with another --run-id")
-    return manifest
 
 
 def _noise_rows(mapping: MetadataMapping, noise: list[Noise], *, run_id: str) -> pa.Table:
@@ -294,7 +267,3 @@ def _unjudged(mapping: MetadataMapping, noise: list[Noise]) -> dict[str, tuple[s
         )
         for field, of_field in zip(mapping.fields, noise, strict=True)
     }
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

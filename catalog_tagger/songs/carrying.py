@@ -65,5 +65,4 @@ def _match(row: dict[str, Any]) -> Match:
         rate=row["rate"],
         bins=-round(row["pitch_semitones"] * SEMITONE_BINS),
         score=row["score"],
-        share=1.0,
     )

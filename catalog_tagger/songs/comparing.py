@@ -10,11 +10,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from catalog_tagger.fingerprints.chance import expected_false_matches
 from catalog_tagger.fingerprints.landmarks import Peaks
 from catalog_tagger.fingerprints.matching import Match
 from catalog_tagger.songs.building import without
 from catalog_tagger.songs.carrying import carried_duplicates
-from catalog_tagger.songs.duplicates import Pair, expected_false, likely_pairs, same_recording
+from catalog_tagger.songs.duplicates import Pair, likely_pairs, same_recording
 from catalog_tagger.songs.generations import Generation
 from catalog_tagger.songs.recordings import Shard, recordings
 from catalog_tagger.songs.segments import SKETCHES, read_sketches
@@ -71,7 +72,8 @@ def find_duplicates(work: Work, index: Generation, *, covered: frozenset[str]) -
     carried = carried_duplicates(work.store, runs, covered=covered) if old else {}
     rows = {pair: row for pair, row in carried.items() if pair in old}
     for pair, match, duration_s in _compared(work, shards, [pair for pair in pairs if pair not in old]):
-        chance = expected_false(match, duration_s=duration_s, songs_s=index.songs_s)
+        # as of a song in a show that is music throughout
+        chance = expected_false_matches(match.score, searched_s=duration_s, songs_s=index.songs_s)
         told = {"track_id": pair.track_id, "other_track_id": pair.other_track_id, **match_columns(match)}
         rows[pair] = {**told, "expected_false_matches": chance}
     best: dict[str, dict[str, Any]] = {}

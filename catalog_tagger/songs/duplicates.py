@@ -19,7 +19,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from catalog_tagger.fingerprints.chance import expected_false_matches
 from catalog_tagger.fingerprints.index import index_songs
 from catalog_tagger.fingerprints.landmarks import HOP_S, Peaks
 from catalog_tagger.fingerprints.matching import Match, find_songs, shares_along
@@ -98,8 +97,3 @@ def same_recording(track: Peaks, other: Peaks) -> Match | None:
 def _span_s(peaks: Peaks) -> float:
     """From the first to the last that is heard: copies differ in the silence around them."""
     return float(peaks.frame[-1] - peaks.frame[0]) * HOP_S
-
-
-def expected_false(match: Match, *, duration_s: float, songs_s: float) -> float:
-    """As of a song in a show that is music throughout."""
-    return expected_false_matches(match.score, searched_s=duration_s, songs_s=songs_s)

@@ -10,15 +10,11 @@ appear with the run's manifest, or not at all.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from importlib.metadata import version
 from typing import Final
 
 import pyarrow as pa
 
-from catalog_tagger._version import __version__
 from catalog_tagger.errors import RunError
 from catalog_tagger.fingerprints.peaks import PEAKS_VERSION
 from catalog_tagger.songs.carrying import carried_shows
@@ -34,9 +30,10 @@ from catalog_tagger.songs.settling import Shows
 from catalog_tagger.songs.tasks import runner
 from catalog_tagger.songs.work import Listener, Work
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.commit import RunManifest, commit_run, read_manifest, table_file, write_table
+from catalog_tagger.tables.commit import RunManifest, read_manifest
 from catalog_tagger.tables.lease import hold, read_leases
 from catalog_tagger.tables.schemas import TABLES_OF
+from catalog_tagger.tables.whole import Beginning, commit_tables
 
 SONGS: Final = "songs"
 _PACKAGES: Final = ("ray", "pyarrow", "numpy", "s3fs")
@@ -77,7 +74,7 @@ def run_songs_job(config: SongsConfig, *, on_progress: Listener | None = None) -
     if read_manifest(store, config.run_id) is not None:
         raise RunError(f"run {config.run_id} is finished; choose another --run-id")
     listener = on_progress or (lambda stage, done, total: None)
-    started, began = _now(), time.monotonic()
+    begun = Beginning()
     catalogue = read_catalogue(store, kind=SONGS)
     with (
         hold(store, config.run_id) as lease,
@@ -89,7 +86,7 @@ def run_songs_job(config: SongsConfig, *, on_progress: Listener | None = None) -
         tables = _searched(work, index)
         lease.beat()
         lease.require()
-        manifest = _commit(work, index, tables, started=started, began=began)
+        manifest = _commit(work, index, tables, begun)
         sweep_kept(store)
     return SongsResult(
         run_id=config.run_id,
@@ -132,38 +129,17 @@ def _covered(work: Work) -> frozenset[str]:
     return frozenset(told["covered"])
 
 
-def _commit(work: Work, index: Generation, tables: dict[str, pa.Table], *, started: str, began: float) -> RunManifest:
-    store, config = work.store, work.config
-    files = [
-        write_table(store, table_file(table, config.run_id, "all"), SONGS, table, rows)
-        for table, rows in tables.items()
-    ]
+def _commit(work: Work, index: Generation, tables: dict[str, pa.Table], begun: Beginning) -> RunManifest:
     covered = {"covered": sorted(work.catalogue.runs), "peaks": PEAKS_VERSION, "generation": index.number}
-    manifest = RunManifest(
-        run_id=config.run_id,
-        started_at=started,
-        committed_at=_now(),
-        source=store.uri,
-        bundles=[],
-        versions={"catalog_tagger": __version__, **{name: version(name) for name in _PACKAGES}},
-        config={**config.model_dump(mode="json"), **covered},
-        tracks=tables["searches"].num_rows,
-        tagged=0,
-        quarantined=0,
-        segments=0,
-        audio_s=0.0,
-        wall_s=round(time.monotonic() - began, 3),
-        up_to_date=0,
-        quarantined_by_code={},
-        workers={},
-        files=files,
-        sessions=[one.session for one in read_leases(store, config.run_id)],
+    return commit_tables(
+        work.store,
+        tables,
+        run_id=work.config.run_id,
         kind=SONGS,
+        source=work.store.uri,
+        begun=begun,
+        packages=_PACKAGES,
+        config={**work.config.model_dump(mode="json"), **covered},
+        tracks=tables["searches"].num_rows,
+        sessions=[lease.session for lease in read_leases(work.store, work.config.run_id)],
     )
-    if not commit_run(store, manifest):
-        raise RunError(f"run {config.run_id}: another driver has committed it; run again with another --run-id")
-    return manifest
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

@@ -24,6 +24,7 @@ def search_tasks(work: Work, index: Generation, *, covered: frozenset[str]) -> I
         Runs whose shows were searched for the songs of each other.
     """
     with_songs = [segment for segment in index.segments if segment.songs]
+    gone = {segment.name: work.catalogue.replaced(set(segment.sources)) for segment in with_songs}
     new = [segment for segment in with_songs if not covered.issuperset(segment.sources)]
     for tagged in work.catalogue.runs.values():
         before = tagged.run_id in covered
@@ -37,13 +38,12 @@ def search_tasks(work: Work, index: Generation, *, covered: frozenset[str]) -> I
             inside = sum(rows[shard] for shard, _ in group)
             parts = max(-(-inside // _ROWS), work.runner.workers if inside == sum(rows.values()) else 1)
             for segment in wanted:
-                gone = frozenset() if segment is None else work.catalogue.replaced(set(segment.sources))
                 for part in range(parts):
                     yield SearchTask(
                         warehouse=work.store.uri,
                         segment=None if segment is None else segment.name,
                         shards=group,
-                        gone=gone,
+                        gone=frozenset() if segment is None else gone[segment.name],
                         songs_s=index.songs_s,
                         most_false=work.config.most_false,
                         part=part,

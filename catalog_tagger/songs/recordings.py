@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from catalog_tagger.errors import StorageError
-from catalog_tagger.fingerprints.landmarks import BINS, SEGMENT_FRAMES, Peaks
+from catalog_tagger.fingerprints.landmarks import Peaks, peaks_at
 from catalog_tagger.fingerprints.peaks import SONG_PEAKS
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import table_file
@@ -74,14 +74,18 @@ class Recording:
 
     def peaks(self, *, strongest: bool = False) -> Peaks:
         """All peaks, or of each segment those that songs are known by."""
-        segment = np.repeat(np.arange(len(self.counts)), self.counts)
-        code = self.codes.astype(np.int64)
-        if strongest:
-            place = np.arange(len(code)) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
-            segment, code = segment[place < SONG_PEAKS], code[place < SONG_PEAKS]
-        frame = (segment * SEGMENT_FRAMES + code // BINS).astype(np.float64)
-        order = np.lexsort((code % BINS, frame))
-        return Peaks(frame=frame[order], bin=(code % BINS)[order])
+        return peaks_at(*placed_codes(self.codes, self.counts, most=SONG_PEAKS if strongest else None))
+
+
+def placed_codes(
+    codes: npt.NDArray[np.int16], counts: npt.NDArray[np.int64], *, most: int | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The segment of each code and the code, from lists as the table has them; of each list the first `most`."""
+    segment, code = np.repeat(np.arange(len(counts)), counts), codes.astype(np.int64)
+    if most is None:
+        return segment, code
+    kept = np.arange(len(code)) - np.repeat(np.cumsum(counts) - counts, counts) < most
+    return segment[kept], code[kept]
 
 
 def recordings(

@@ -30,8 +30,9 @@ import pyarrow.parquet as pq
 
 from catalog_tagger.errors import StorageError
 from catalog_tagger.fingerprints.index import SongIndex
-from catalog_tagger.fingerprints.landmarks import BINS, SEGMENT_FRAMES, Landmarks, Peaks
+from catalog_tagger.fingerprints.landmarks import Landmarks, Peaks, peaks_at
 from catalog_tagger.fingerprints.peaks import PEAKS_VERSION
+from catalog_tagger.songs.recordings import placed_codes
 from catalog_tagger.storage import Store
 
 #: ends the name of the list of the segments that a task has built (`building`)
@@ -75,10 +76,8 @@ class IndexedSong:
     @property
     def peaks(self) -> Peaks:
         """What it is known by."""
-        code = (self.codes & (1 << _SEGMENT_AT) - 1).astype(np.int64)
-        frame = ((self.codes >> _SEGMENT_AT) * SEGMENT_FRAMES + code // BINS).astype(np.float64)
-        order = np.lexsort((code % BINS, frame))
-        return Peaks(frame=frame[order], bin=(code % BINS)[order])
+        codes = self.codes.astype(np.int64)
+        return peaks_at(codes >> _SEGMENT_AT, codes & (1 << _SEGMENT_AT) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +103,8 @@ class Segment:
 
 def packed_codes(codes: npt.NDArray[np.int16], counts: npt.NDArray[np.int64], *, most: int) -> npt.NDArray[np.int32]:
     """Of each segment the first `most` peaks as `IndexedSong` has them, from lists as the table has them."""
-    segment = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    kept = place < most
-    return np.sort(segment[kept] << _SEGMENT_AT | codes[kept].astype(np.int64)).astype(np.int32)
+    segment, code = placed_codes(codes, counts, most=most)
+    return np.sort(segment << _SEGMENT_AT | code).astype(np.int32)
 
 
 def name_of(sources: Sequence[str]) -> str:
