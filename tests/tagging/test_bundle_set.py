@@ -80,8 +80,8 @@ def test_bundles_with_another_front_end_hear_by_their_own(bundles: tuple[str, ..
     folder = put_untrained(
         tmp_path / "other", labels=["calm"], task="tags", frontend={"name": "cqt", "compression": 10.0}
     )
-    noise = (np.random.default_rng(0).standard_normal((3, SEGMENT_SAMPLES)) * 2000).astype(np.int16)
-    scorer, calls = Scorer([*bundles, folder], batch_segments=2), []
+    noise = (np.random.default_rng(0).standard_normal((20, SEGMENT_SAMPLES)) * 2000).astype(np.int16)
+    scorer, calls = Scorer([*bundles, folder], batch_segments=16), []
     for one in scorer.bundles.bundles:
         one.frontend.register_forward_hook(lambda module, *_: calls.append(id(module)))
     tags = scorer.score(noise).tags
