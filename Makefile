@@ -34,8 +34,8 @@ lint: $(VENV)/.installed-test  ## ruff
 types: $(VENV)/.installed-test  ## mypy --strict
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-bench  ## speed against named peers, in one run
-	$(BIN)/python tests/bench/bench_cqt.py
+bench: $(VENV)/.installed-bench  ## speed against named peers, in one run; BENCH="--sections end_to_end": whole jobs
+	$(BIN)/python tests/bench/bench.py $(BENCH)
 
 clean:           ## remove the environment and what was built
 	rm -rf $(VENV) build dist *.egg-info demo
