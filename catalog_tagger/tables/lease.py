@@ -108,6 +108,16 @@ class HeldLease:
         if not self._lost:
             newest = _newest_number(self._store, self._run_id)
             self._lost = newest > self._lease.number
+        self.check()
+
+    def check(self) -> None:
+        """As `require` by what the last beat saw: it asks the store nothing, so that it may be called for every shard.
+
+        Raises
+        ------
+        RunError
+            Another driver has the run.
+        """
         if self._lost:
             raise RunError(f"run {self._run_id}: another driver has taken it over; finished shards are kept")
 

@@ -15,7 +15,7 @@ from catalog_tagger.tagging.pieces import Piece
 class Held:
     """A lease that is never lost."""
 
-    def require(self) -> None:
+    def check(self) -> None:
         return
 
 
