@@ -10,6 +10,9 @@ from front to back::
 At most `_CACHED_PARTS` parts lie in memory, and one more on its way. Every part is tried again as
 `catalog_tagger.retrying` says and checked for its length.
 
+Whoever wants a few places of an object opens it `sparse`: parts are small and none is read ahead, until
+`_IN_A_ROW` of them were read one after the other; from then on it is like any other.
+
 Failure rule: a part that cannot be had is raised, and stays in `failure` too, since what reads the
 file (FFmpeg, through its callback) may swallow exceptions and take them for the end. Bytes of two
 versions of an object never come together: a part of a later version is a `StorageError`, and so is one
@@ -32,7 +35,9 @@ if TYPE_CHECKING:
     from catalog_tagger.s3 import Answer, S3Files
 
 PART_BYTES: Final = 4 * 2**20
+SPARSE_PART_BYTES: Final = 2**20
 _CACHED_PARTS: Final = 6
+_IN_A_ROW: Final = 8
 
 
 class RangedFile(io.RawIOBase):
@@ -48,6 +53,8 @@ class RangedFile(io.RawIOBase):
         None: to the end of the object. More than there is counts as what there is.
     etag
         What the object must be; None: whatever it is when it is opened.
+    sparse
+        Begin with parts of `SPARSE_PART_BYTES` and none ahead.
 
     Raises
     ------
@@ -68,10 +75,13 @@ class RangedFile(io.RawIOBase):
         size_bytes: int | None = None,
         part_bytes: int = PART_BYTES,
         etag: str | None = None,
+        sparse: bool = False,
     ) -> None:
         self.failure: StorageError | FileNotFoundError | None = None
         self._files, self._path = files, path
-        self._offset, self._part_bytes = offset, part_bytes
+        self._full_part_bytes = part_bytes
+        part_bytes = min(part_bytes, SPARSE_PART_BYTES) if sparse else part_bytes
+        self._offset, self._part_bytes, self._sparse, self._in_a_row = offset, part_bytes, sparse, 0
         self._at = 0
         self._etag = etag
         self._parts: OrderedDict[int, bytes | bytearray] = OrderedDict()
@@ -109,6 +119,8 @@ class RangedFile(io.RawIOBase):
         count = max(0, min(len(view), self._size - self._at))
         done = 0
         while done < count:
+            if self._sparse and self._in_a_row >= _IN_A_ROW:
+                self._end_sparse()
             index, skip = divmod(self._at, self._part_bytes)
             piece = memoryview(self._part(index))[skip : skip + count - done]
             view[done : done + len(piece)] = piece
@@ -132,9 +144,19 @@ class RangedFile(io.RawIOBase):
         else:
             self._parts.move_to_end(index)
         if index == self._last + 1:
-            self._look_ahead(index + 1)
+            self._in_a_row += 1
+            if not self._sparse:
+                self._look_ahead(index + 1)
+        elif index != self._last:
+            self._in_a_row = 1
         self._last = index
         return part
+
+    def _end_sparse(self) -> None:
+        """Go on in full parts, as from a first one."""
+        self._sparse, self._part_bytes = False, self._full_part_bytes
+        self._parts.clear()
+        self._last = self._at // self._part_bytes - 1
 
     def _request(self, index: int) -> Answer:
         """One part: from what is on its way, or now."""

@@ -110,16 +110,23 @@ class Store:
                 yield file
 
     def open_range(
-        self, name: str, *, offset: int = 0, size_bytes: int | None = None, etag: str | None = None
+        self,
+        name: str,
+        *,
+        offset: int = 0,
+        size_bytes: int | None = None,
+        etag: str | None = None,
+        sparse: bool = False,
     ) -> RangedFile:
         """An object of object storage, or `size_bytes` of it from `offset` on, as a file in bounded memory.
 
-        `etag` is what the object must be; by default whatever it is when it is opened.
+        `etag` is what the object must be; by default whatever it is when it is opened. `sparse` says that a few
+        places of it are wanted.
         """
         from catalog_tagger.ranged import RangedFile
 
         with explained(self.uri_of(name), missing_is_error=False):
-            return RangedFile(self.fs, self.path(name), offset=offset, size_bytes=size_bytes, etag=etag)
+            return RangedFile(self.fs, self.path(name), offset=offset, size_bytes=size_bytes, etag=etag, sparse=sparse)
 
     def fetch(self, name: str, start: int, end: int | None, **options: Any) -> Future[Answer]:
         """Begin to read an object of object storage; see `catalog_tagger.s3.S3Files.fetch`."""

@@ -8,6 +8,8 @@ Faults: ``refuse`` (the connection is reset and none is taken for a moment), ``r
 request reaches the server), ``lost`` (the server has answered, the client never learns), ``500``,
 ``503``, ``403``, ``404``, and for answers with a body ``reset_body``, ``stall``, ``short`` (the
 connection ends early) and ``shorter`` (a complete answer for fewer bytes than were asked for).
+
+Apart from faults, every answer of the server may come `FaultProxy.delay_s` later, as over a long way.
 """
 
 import asyncio
@@ -82,6 +84,7 @@ class FaultProxy:
         self.port = free_port()
         self.server = S3Server(target.kind, f"http://127.0.0.1:{self.port}")
         self.rule: Rule = lambda _: None
+        self.delay_s = 0.0
         self._target = urlsplit(target.endpoint)
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
@@ -182,6 +185,7 @@ class FaultProxy:
             return True
         up.write(head + body)
         answer = await above.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(self.delay_s)
         if fault == "lost":
             return _reset(writer)
         return await self._relay(method, path, answer, above, writer, fault=fault)

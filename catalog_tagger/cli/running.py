@@ -24,13 +24,20 @@ _OPTIONS: Final = (
         multiple=True,
         help="Model, by name or folder; repeatable [default: all that ship].",
     ),
+    click.option(
+        "--depth",
+        type=click.Choice(["skim", "scan", "auto"]),
+        help="How much of a track is heard: a few segments, all, or few of what is clearly music [default: auto].",
+    ),
     click.option("--root", "roots", multiple=True, help="Folder or s3:// prefix that tracks may lie in; repeatable."),
     click.option("--shard-tracks", type=int, help="Most tracks of a work shard [default: 4000]."),
     click.option("--shard-bytes", type=int, help="Most bytes of audio of a work shard [default: 1 GiB]."),
     click.option(
         "--device", type=click.Choice(["auto", "cpu", "gpu"]), help="Where models run [default: GPUs if any]."
     ),
-    click.option("--max-actors", type=int, help="Most tagging actors [default: one per GPU, or per node without]."),
+    click.option(
+        "--max-actors", type=int, help="Most tagging actors [default: one per GPU; else per 8 CPUs, at least 2]."
+    ),
     click.option(
         "--decoders", type=int, help="Tracks an actor has decoded at a time [default: its share of CPUs, plus 1]."
     ),

@@ -14,6 +14,11 @@ import click
     help="A match is believed where chance gives a track at most so many [default: 0.003].",
 )
 @click.option("--again", is_flag=True, help="Search everything, whatever was searched before.")
+@click.option(
+    "--no-deepen",
+    is_flag=True,
+    help="Leave out songs of which the tagging pass heard parts, rather than hear them whole.",
+)
 @click.option("--processes", type=click.IntRange(min=1), help="Processes on this machine [default: one per CPU].")
 @click.option("--ray-address", help="Search on this Ray cluster [default: RAY_ADDRESS, or here without Ray].")
 @click.option("--limit", type=click.IntRange(min=0), help="Most songs shown [default: 20; with --json all].")
@@ -26,6 +31,7 @@ def songs(
     run_id: str | None,
     most_false: float | None,
     again: bool,
+    no_deepen: bool,
     processes: int | None,
     ray_address: str | None,
     limit: int | None,
@@ -35,7 +41,8 @@ def songs(
 
     Songs are the tracks that were heard as music; every other track is searched where it may hold music. Songs
     of the catalogue alone are found: other music counts as unknown, and is never taken for its nearest neighbour. The
-    index lies in the warehouse (index/); a next search looks at what is new.
+    index lies in the warehouse (index/); a next search looks at what is new. Where there is something to search,
+    songs of which the tagging pass heard parts alone (see --depth of `tag`) are heard whole first.
 
     \b
     Examples:
@@ -60,6 +67,7 @@ def songs(
         run_id=run_id,
         most_false=most_false,
         again=again or None,
+        deepen=False if no_deepen else None,
         processes=processes,
         ray_address=ray_address,
     )

@@ -46,7 +46,8 @@ class SearchDisplay:
 
     def update(self, stage: Stage, done: int, total: int) -> None:
         """Show how far a stage is."""
-        line = f"{stage}: {done:,} of {counted(total, 'task')}"
+        unit = "track" if stage == "hearing songs whole" else "task"
+        line = f"{stage}: {done:,} of {counted(total, unit)}"
         if self._live is not None:
             self._live.update(Text(line))
         elif time.monotonic() - self._told_s >= _LINE_EVERY_S:
@@ -79,6 +80,8 @@ def show_songs(result: SongsResult, *, limit: int | None, as_json: bool) -> None
         click.echo(
             f"{counted(result.duplicates.num_rows, 'track')} the same recording as another: {', '.join(pairs)}{more}"
         )
+    if result.deepened:
+        click.echo(f"{counted(result.deepened, 'song')} of which parts had been heard: heard whole now")
     if result.without_fingerprints:
         click.echo(
             f"{counted(result.without_fingerprints, 'track')} tagged by an older version: tag the source again for them"
@@ -115,6 +118,7 @@ def _document(result: SongsResult, *, limit: int | None) -> dict[str, Any]:
         "shows": result.searches.num_rows,
         "shows_with_songs": result.shows_with_songs,
         "without_fingerprints": result.without_fingerprints,
+        "deepened": result.deepened,
         "songs": songs.to_pylist(),
         "duplicates": result.duplicates.to_pylist(),
     }

@@ -32,6 +32,7 @@ def tag(ctx: click.Context, /, source: str, warehouse: str, run_id: str | None, 
       catalog-tagger tag ~/Music --warehouse tags
       catalog-tagger tag catalogue.csv --warehouse s3://bucket/tags --run-id 2026-w47
       catalog-tagger tag s3://bucket/audio -w s3://bucket/tags --dry-run --nodes 10 --cpus 16
+      catalog-tagger tag ~/Music --warehouse tags --depth scan
       AWS_ENDPOINT_URL=http://localhost:9000 catalog-tagger tag "s3://b/shards/*.tar" -w s3://b/tags
 
     \b

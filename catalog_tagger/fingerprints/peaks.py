@@ -26,8 +26,6 @@ from torch import Tensor
 SONG_PEAKS: Final = 80
 SHOW_PEAKS: Final = 400
 NO_PEAK: Final = -1
-#: of what is chosen here; codes of different versions do not match each other
-PEAKS_VERSION: Final = 1
 #: the front end whose grams peaks are picked from, as `frontends.build_frontend` takes it
 FRONTEND: Final = {"name": "cqt"}
 

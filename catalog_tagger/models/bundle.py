@@ -25,7 +25,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -33,24 +33,42 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
+from catalog_tagger.bundle_files import (
+    FORMAT,
+    JSON_FILE,
+    SHIPPED,
+    SPEECH_MUSIC,
+    TAGS,
+    TASKS,
+    VOICE_GENDER,
+    WEIGHTS_FILE,
+    canonical_json,
+    content_hash,
+    fingerprint_of,
+    read_bundle,
+    shipped_bundles,
+)
 from catalog_tagger.errors import UsageError
 from catalog_tagger.frontends import build_frontend
 from catalog_tagger.models import build_model
 from catalog_tagger.models.calibration import Calibration
 
-FORMAT: Final = 1
-WEIGHTS_FILE: Final = "model.safetensors"
-JSON_FILE: Final = "bundle.json"
-SHIPPED: Final = Path(__file__).parents[1] / "bundles"
-SPEECH_MUSIC: Final = "speech_music"
-VOICE_GENDER: Final = "voice_gender"
-TAGS: Final = "tags"
-#: task -> the labels that its columns are made of; a bundle of `tags` names its own
-TASKS: Final[Mapping[str, tuple[str, ...]]] = {
-    SPEECH_MUSIC: ("speech", "music"),
-    VOICE_GENDER: ("female", "voice"),
-    TAGS: (),
-}
+__all__ = [
+    "JSON_FILE",
+    "SHIPPED",
+    "SPEECH_MUSIC",
+    "TAGS",
+    "TASKS",
+    "VOICE_GENDER",
+    "WEIGHTS_FILE",
+    "Bundle",
+    "broken_tensors",
+    "canonical_json",
+    "load_bundle",
+    "require_replaceable",
+    "save_bundle",
+    "shipped_bundles",
+]
 
 
 @dataclass(frozen=True)
@@ -143,11 +161,6 @@ class Bundle:
         return self.calibration.probabilities(logits), embedding.float()
 
 
-def shipped_bundles() -> tuple[str, ...]:
-    """Names of the bundles that come with the package."""
-    return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{JSON_FILE}")))
-
-
 def save_bundle(
     folder: Path,
     *,
@@ -189,7 +202,7 @@ def save_bundle(
         "card": dict(card),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    content["sha256"] = _content_hash(content)
+    content["sha256"] = content_hash(content)
     text = (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -203,7 +216,7 @@ def save_bundle(
         raise UsageError(
             f"{folder}: the bundle cannot be written: {error.strerror}; name another folder, or make room"
         ) from error
-    return _fingerprint(weights, text)
+    return fingerprint_of(weights, text)
 
 
 def broken_tensors(state: Mapping[str, Tensor]) -> list[str]:
@@ -248,35 +261,26 @@ def load_bundle(name_or_dir: str | Path) -> Bundle:
     UsageError
         There is no such bundle, or its files are missing, altered or of an unknown format.
     """
-    folder = _find(name_or_dir)
-    try:
-        weights = (folder / WEIGHTS_FILE).read_bytes()
-        text = (folder / JSON_FILE).read_bytes()
-    except OSError as error:
-        inside = folder / "bundle"
-        hint = f"; the bundle of the training there is {inside}" if (inside / JSON_FILE).is_file() else ""
-        raise UsageError(f"{folder}: is no bundle: {error.strerror}: {error.filename}{hint}") from error
-    content = _parse(folder, text, weights)
+    files = read_bundle(name_or_dir)
+    folder, content, labels, task = files.folder, files.content, files.labels, files.task
     decision = _thresholds(folder, content.get("decision", {}))
     try:
-        labels = tuple(str(label) for label in content["labels"])
         model = build_model(content["architecture"])
-        model.load_state_dict(load_safetensors(weights))
+        model.load_state_dict(load_safetensors(files.weights))
         calibration = Calibration.from_json(content["calibration"])
         frontend_spec = dict(content["frontend"])
-        name, card = str(content["name"]), dict(content["card"])
+        card = dict(content["card"])
         architecture = dict(content["architecture"])
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"bundle {folder}: its parts do not fit together: {error}") from error
-    task = str(content.get("task", SPEECH_MUSIC))
     _check_task(folder, task, labels, embeds=hasattr(model, "embedding_size"))
     if len(labels) != len(calibration.offset):
         raise UsageError(f"bundle {folder}: {len(labels)} labels, calibration of {len(calibration.offset)}")
     return Bundle(
-        name=name,
+        name=files.name,
         task=task,
         labels=labels,
-        fingerprint=_fingerprint(weights, text),
+        fingerprint=files.fingerprint,
         architecture_spec=architecture,
         frontend_spec=frontend_spec,
         frontend_key=canonical_json(frontend_spec),
@@ -286,38 +290,6 @@ def load_bundle(name_or_dir: str | Path) -> Bundle:
         decision=decision,
         card=card,
     )
-
-
-def canonical_json(data: Mapping[str, Any]) -> str:
-    """The same text for equal data, whatever the order of its keys."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _find(name_or_dir: str | Path) -> Path:
-    # a name is a shipped bundle, whatever folders lie in the working directory; ./name is a folder
-    if str(name_or_dir) in shipped_bundles():
-        return SHIPPED / str(name_or_dir)
-    folder = Path(name_or_dir)
-    if folder.is_dir():
-        return folder
-    raise UsageError(
-        f"no bundle {str(name_or_dir)!r}: neither a folder nor one that ships "
-        f"({', '.join(shipped_bundles()) or 'none does'})"
-    )
-
-
-def _parse(folder: Path, text: bytes, weights: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UsageError(f"bundle {folder}: {JSON_FILE} is not JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UsageError(f"bundle {folder}: {JSON_FILE} is not a bundle of format {FORMAT}")
-    if content.get("sha256") != _content_hash(content):
-        raise UsageError(f"bundle {folder}: {JSON_FILE} was altered after it was written; copy the bundle anew")
-    if content.get("weights_sha256") != hashlib.sha256(weights).hexdigest():
-        raise UsageError(f"bundle {folder}: {WEIGHTS_FILE} is not the file the card speaks of; copy the bundle anew")
-    return content
 
 
 def _check_task(folder: Path, task: str, labels: Sequence[str], *, embeds: bool) -> None:
@@ -340,13 +312,3 @@ def _thresholds(folder: Path, decision: Any) -> dict[str, float]:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise UsageError(f"bundle {folder}: decision {name} is not a finite number: {value!r}")
     return {str(name): float(value) for name, value in decision.items()}
-
-
-def _content_hash(content: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in content.items() if key != "sha256"}
-    return hashlib.sha256(canonical_json(rest).encode()).hexdigest()
-
-
-def _fingerprint(weights: bytes, text: bytes) -> str:
-    digest = hashlib.sha256(hashlib.sha256(weights).digest() + hashlib.sha256(text).digest())
-    return digest.hexdigest()[:16]

@@ -23,6 +23,9 @@ class SongsConfig(BaseModel):
         default=MOST_FALSE, gt=0, description="matches that chance may give a track, for a match to be believed"
     )
     again: bool = Field(default=False, description="search all shows for all songs, whatever was searched before")
+    deepen: bool = Field(
+        default=True, description="hear songs whole of which the tagging pass heard parts, where there are shows"
+    )
     ray_address: str | None = Field(
         default=None, description="Ray cluster to use; by default RAY_ADDRESS, or this machine without Ray"
     )

@@ -1,4 +1,5 @@
-"""The search for songs: bring the index up to date, search shows, compare likely copies, write the tables, commit.
+"""The search for songs: hear whole what was skimmed (`deepening`), bring the index up to date, search shows, compare
+likely copies, write the tables, commit.
 
 What was searched before is not searched again: shows of runs that the last search covered are searched for songs
 of runs since, shows of runs since for all songs. The three tables are written whole each time, from what is found
@@ -16,11 +17,12 @@ from typing import Final
 import pyarrow as pa
 
 from catalog_tagger.errors import RunError
-from catalog_tagger.fingerprints.peaks import PEAKS_VERSION
+from catalog_tagger.fingerprints.version import PEAKS_VERSION
 from catalog_tagger.songs.carrying import carried_shows
 from catalog_tagger.songs.catalogue import read_catalogue
 from catalog_tagger.songs.comparing import find_duplicates
 from catalog_tagger.songs.config import SongsConfig
+from catalog_tagger.songs.deepening import deepen
 from catalog_tagger.songs.generations import Generation
 from catalog_tagger.songs.indexing import update_index
 from catalog_tagger.songs.keeping import sweep_kept
@@ -55,6 +57,8 @@ class SongsResult:
     """The tables as they were written."""
     without_fingerprints: int
     """Tracks that were tagged before there were fingerprints."""
+    deepened: int
+    """Songs that were heard whole for this search, as the tagging pass had heard parts of them."""
 
 
 def run_songs_job(config: SongsConfig, *, on_progress: Listener | None = None) -> SongsResult:
@@ -75,6 +79,7 @@ def run_songs_job(config: SongsConfig, *, on_progress: Listener | None = None) -
         raise RunError(f"run {config.run_id} is finished; choose another --run-id")
     listener = on_progress or (lambda stage, done, total: None)
     begun = Beginning()
+    deepened = deepen(config, listener) if config.deepen else 0
     catalogue = read_catalogue(store, kind=SONGS)
     with (
         hold(store, config.run_id) as lease,
@@ -98,6 +103,7 @@ def run_songs_job(config: SongsConfig, *, on_progress: Listener | None = None) -
         duplicates=tables["duplicates"],
         searches=tables["searches"],
         without_fingerprints=catalogue.without_fingerprints,
+        deepened=deepened,
     )
 
 

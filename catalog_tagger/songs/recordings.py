@@ -5,7 +5,8 @@ row per 5 s of a track, in the same order, and are read in step, some thousand r
 
 A *song* is a track that is music; or a shorter one that is music nearly throughout with somebody speaking or
 singing over it; or a shorter one that is neither speech nor music, since some music is not heard as such. A *show* is
-any other track. Rows that a later run has replaced are left out.
+any other track. Rows that a later run has replaced are left out, and so are tracks of which parts alone were heard
+(`tagging.skimming`): fingerprints of a few segments find nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from catalog_tagger.fingerprints.landmarks import Peaks, peaks_at
 from catalog_tagger.fingerprints.peaks import SONG_PEAKS
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import table_file
+from catalog_tagger.tagging.skimming import WHOLE_WITHIN_S
 
 _ROWS: Final = 1 << 14
 #: longer tracks are no songs, unless they are music
@@ -33,7 +35,7 @@ _SONG_LONGEST_S: Final = 1800.0
 _SONG_MUSIC: Final = 0.9
 _SONG_SPEECH: Final = 0.5
 _TRACK_COLUMNS: Final = (
-    *("track_id", "status", "duration_s", "content_type", "speech_fraction", "music_fraction"),
+    *("track_id", "status", "duration_s", "scanned_s", "content_type", "speech_fraction", "music_fraction"),
 )  # fmt: skip
 
 
@@ -139,6 +141,8 @@ def is_song(track: dict[str, Any]) -> bool:
 def _current(tracks: pa.Table, replaced: frozenset[str], songs: bool | None) -> Iterator[dict[str, Any]]:
     for row in tracks.filter(pc.equal(tracks["status"], "tagged")).to_pylist():
         song = is_song(row)
+        if row["scanned_s"] is not None and row["scanned_s"] < row["duration_s"] - WHOLE_WITHIN_S:
+            continue
         if row["track_id"] not in replaced and songs in (None, song):
             yield {**row, "is_song": song}
 

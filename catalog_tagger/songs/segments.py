@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from catalog_tagger.errors import StorageError
 from catalog_tagger.fingerprints.index import SongIndex
 from catalog_tagger.fingerprints.landmarks import Landmarks, Peaks, peaks_at
-from catalog_tagger.fingerprints.peaks import PEAKS_VERSION
+from catalog_tagger.fingerprints.version import PEAKS_VERSION
 from catalog_tagger.songs.recordings import placed_codes
 from catalog_tagger.storage import Store
 

@@ -11,7 +11,7 @@ from catalog_tagger.songs.config import SongsConfig
 from catalog_tagger.songs.tasks import Runner
 from catalog_tagger.storage import Store
 
-Stage = Literal["indexing", "searching", "comparing"]
+Stage = Literal["hearing songs whole", "indexing", "searching", "comparing"]
 Listener = Callable[[Stage, int, int], None]
 
 _Task = TypeVar("_Task")

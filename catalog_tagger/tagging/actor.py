@@ -26,19 +26,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import ray
 import ray.exceptions
-import torch
 
-from catalog_tagger.audio import SEGMENT_SAMPLES, cut_segments
+from catalog_tagger.audio import SAMPLE_RATE_HZ, cut_segments, segment_count
 from catalog_tagger.errors import AudioError, CatalogTaggerError, RunError
 from catalog_tagger.resampling import Pcm
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import ShardSummary, write_shard
 from catalog_tagger.tagging.decoder_pool import DecoderPool, Track, heard_s
+from catalog_tagger.tagging.decoding import Windows
 from catalog_tagger.tagging.fetching import StoreHealth, fetch_all
+from catalog_tagger.tagging.heard import Scores
 from catalog_tagger.tagging.plan import read_shard_tracks
 from catalog_tagger.tagging.progress import MOST_DEATHS, Reporter
 from catalog_tagger.tagging.rows import PieceRows
+from catalog_tagger.tagging.scoring import ScoringThreads
+from catalog_tagger.tagging.skimming import Depth, decide
 from catalog_tagger.tagging.tagger import Scorer
+from catalog_tagger.tracing import span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +57,16 @@ class ActorJob:
     bundles: tuple[str, ...]
     device: Literal["auto", "cpu", "gpu"]
     batch_segments: int | None
+    precision: Literal["auto", "float32"]
+    scoring_threads: int
+    """Batches that an actor on a CPU scores at a time."""
     tracks_in_flight: int
     max_duration_s: float
     decode_timeout_s: float
     """Most seconds for a minute of audio."""
     decode_memory_bytes: int
     roots: tuple[str, ...]
+    depth: Depth
 
 
 class ShardTagger:
@@ -66,10 +74,9 @@ class ShardTagger:
 
     def __init__(self, job: ActorJob, board: Any) -> None:
         self.job = job
-        # a core decodes and a core listens at about 1 000x real time each: share the cores between the two
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
         device = {"auto": None, "cpu": "cpu", "gpu": "cuda"}[job.device]
-        self.scorer = Scorer(job.bundles, device=device, batch_segments=job.batch_segments)
+        self.scorer = Scorer(job.bundles, device=device, batch_segments=job.batch_segments, precision=job.precision)
+        self.scoring: ScoringThreads[list[tuple[Track, int]]] = ScoringThreads(self.scorer, threads=job.scoring_threads)
         self.warehouse = Store(job.warehouse)
         if tuple(self.scorer.bundles.ids) != job.bundle_ids:
             mine, drivers = ", ".join(self.scorer.bundles.ids), ", ".join(job.bundle_ids)
@@ -120,7 +127,8 @@ class ShardTagger:
         return _answer(status)
 
     def _written(self, summary: ShardSummary, tables: dict[str, pa.Table]) -> dict[str, Any]:
-        files = write_shard(self.warehouse, run_id=self.job.run_id, summary=summary, tables=tables)
+        with span("write", shard=summary.shard):
+            files = write_shard(self.warehouse, run_id=self.job.run_id, summary=summary, tables=tables)
         return {"summary": asdict(summary), "files": [asdict(file) for file in files]}
 
     def _tag(self, rows: list[dict[str, Any]], built: PieceRows) -> None:
@@ -132,45 +140,88 @@ class ShardTagger:
             memory_bytes=self.job.decode_memory_bytes,
             timeout_s=self.job.decode_timeout_s,
             health=self.health,
+            depth=self.job.depth if self.scorer.bundles.presence is not None else "scan",
         )
-        for track, block in pool.run(fetch_all(rows, roots=self.job.roots, health=self.health)):
-            if block is not None:
-                self.reporter.heard(heard_s(block))
-                segments = cut_segments(block, continued=track.n_samples > 0)
-                track.n_samples += len(block)
+        self.scoring.clear()  # of a piece that failed
+        for item in pool.run(fetch_all(rows, roots=self.job.roots, health=self.health)):
+            if item is None:  # every open track waits for its scores
+                self._score_all(queue, built, pool)
+                queued = 0
+                continue
+            track, samples = item
+            if samples is not None:
+                segments = self._segments(track, samples)
                 if len(segments):
                     queue.append((track, segments))
                     queued += len(segments)
                     track.unscored += len(segments)
                 while queued >= self.scorer.batch_segments:
-                    queued -= self._score(queue, built)
-            if track.ended and track.unscored == 0:
-                self._finish(track, built)
-        while queue:
-            self._score(queue, built)
+                    queued -= self.scorer.batch_segments
+                    self._score(queue, built, pool)
+            self._advance(track, built, pool)
+        self._score_all(queue, built, pool)
 
-    def _score(self, queue: deque[tuple[Track, Pcm]], built: PieceRows) -> int:
-        """Score one batch from the front of the queue; returns its segments."""
-        taken: list[tuple[Track, Pcm]] = []
+    def _segments(self, track: Track, samples: Pcm | Windows) -> Pcm:
+        """What is to be scored of samples that came."""
+        if isinstance(samples, Windows):
+            return samples.samples
+        self.reporter.heard(heard_s(samples))
+        segments = cut_segments(samples, continued=track.n_samples > 0)
+        track.n_samples += len(samples)
+        return segments
+
+    def _score_all(self, queue: deque[tuple[Track, Pcm]], built: PieceRows, pool: DecoderPool) -> None:
+        """Score what waits, and take all scores."""
+        while queue:
+            self._score(queue, built, pool)
+        for shares, scores in self.scoring.rest():
+            self._take(shares, scores, built, pool)
+
+    def _score(self, queue: deque[tuple[Track, Pcm]], built: PieceRows, pool: DecoderPool) -> None:
+        """Begin one batch from the front of the queue, and take those that have ended."""
+        shares: list[tuple[Track, int]] = []
+        parts: list[Pcm] = []
         room = self.scorer.batch_segments
         while queue and room:
             track, segments = queue.popleft()
             if len(segments) > room:
                 queue.appendleft((track, segments[room:]))
                 segments = segments[:room]
-            taken.append((track, segments))
+            shares.append((track, len(segments)))
+            parts.append(segments)
             room -= len(segments)
-        # a last batch is filled up: torch keeps buffers for every size of batch that it has met
-        silence = np.zeros((room, SEGMENT_SAMPLES), np.int16)
-        scores = self.scorer.score(np.concatenate([*(segments for _, segments in taken), silence]))
+        for ended, scores in self.scoring.add(np.concatenate(parts), shares):
+            self._take(ended, scores, built, pool)
+
+    def _take(self, shares: list[tuple[Track, int]], scores: Scores, built: PieceRows, pool: DecoderPool) -> None:
+        """Give the scores of a batch to its tracks."""
         at = 0
-        for track, segments in taken:
-            track.heard.add(scores.part(at, at + len(segments)))
-            at += len(segments)
-            track.unscored -= len(segments)
-            if track.ended and track.unscored == 0:
-                self._finish(track, built)
-        return at
+        for track, count in shares:
+            track.heard.add(scores.part(at, at + count))
+            at += count
+            track.unscored -= count
+            self._advance(track, built, pool)
+
+    def _advance(self, track: Track, built: PieceRows, pool: DecoderPool) -> None:
+        """Whatever comes next for a track once all that came of it is scored."""
+        if track.unscored:
+            return
+        if pool.is_open(track):
+            self._decide(track, pool)
+        if track.ended:
+            self._finish(track, built)
+
+    def _decide(self, track: Track, pool: DecoderPool) -> None:
+        """What is to come of a track that was looked at."""
+        n_segments = segment_count(track.n_samples)
+        decision = decide(n_segments, track.look, track.heard.presence(track.places), depth=self.job.depth)
+        if decision == "enough":
+            pool.settle(track)
+            self.reporter.heard(track.n_samples / SAMPLE_RATE_HZ)
+        elif decision == "more":
+            pool.more(track)
+        else:
+            pool.scan(track)
 
     def _finish(self, track: Track, built: PieceRows) -> None:
         built.add(track)

@@ -1,24 +1,18 @@
 """Which bundles fill the tables together, and which columns each of them fills.
 
-A set has at most one bundle of task `speech_music`, at most one of `voice_gender`, and any number of
-`tags` with labels of their own. Columns whose bundle is left out are null: no score stands for a model
-that did not listen. A set has one order, by task and name, whatever order its bundles were named in, so
-that the same bundles are the same set.
+`bundle_names` says which bundles go together and in what order. Columns whose bundle is left out are null: no score
+stands for a model that did not listen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from catalog_tagger.errors import UsageError
-from catalog_tagger.fingerprints.peaks import PEAKS_VERSION
-from catalog_tagger.models.bundle import SPEECH_MUSIC, TAGS, TASKS, VOICE_GENDER, Bundle, load_bundle, shipped_bundles
+from catalog_tagger.models.bundle import SPEECH_MUSIC, TAGS, VOICE_GENDER, Bundle, load_bundle, shipped_bundles
+from catalog_tagger.tagging.bundle_names import PEAKS_ID, arranged, ids_of
 
-#: what stands among the bundles of a row for its fingerprints: rows of another version are tagged again
-PEAKS_ID: Final = f"peaks@{PEAKS_VERSION}"
-_ORDER: Final = list(TASKS)
+__all__ = ["PEAKS_ID", "BundleSet", "load_bundles"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +24,7 @@ class BundleSet:
     @property
     def ids(self) -> list[str]:
         """What hears a track, as the tables carry it: ``name@fingerprint`` of every bundle, and `PEAKS_ID`."""
-        return [*(bundle.identity for bundle in self.bundles), PEAKS_ID]
+        return ids_of(self.bundles)
 
     @property
     def presence(self) -> Bundle | None:
@@ -76,17 +70,4 @@ def load_bundles(names: Sequence[str] | None = None) -> BundleSet:
     UsageError
         A bundle is missing or altered, none is given, or two would fill the same column.
     """
-    bundles = [load_bundle(name) for name in (shipped_bundles() if names is None else names)]
-    if not bundles:
-        raise UsageError("no bundle to listen with: give one with --bundle, by name or folder")
-    for task in (SPEECH_MUSIC, VOICE_GENDER):
-        same = [bundle.identity for bundle in bundles if bundle.task == task]
-        if len(same) > 1:
-            raise UsageError(f"bundles {' and '.join(same)} are both of task {task}: leave one of them out")
-    first: dict[str, Bundle] = {}
-    for bundle in bundles:
-        for tag in bundle.labels if bundle.task == TAGS else ():
-            other = first.setdefault(tag, bundle)
-            if other is not bundle:
-                raise UsageError(f"bundles {other.identity} and {bundle.identity} both tell {tag!r}: leave one out")
-    return BundleSet(tuple(sorted(bundles, key=lambda one: (_ORDER.index(one.task), one.identity))))
+    return BundleSet(arranged([load_bundle(name) for name in (shipped_bundles() if names is None else names)]))

@@ -1,12 +1,13 @@
 """What of a source a run has to do, beside what the warehouse already holds.
 
 A track is up to date when its current row has the same uri, the same audio etag and the same bundles;
-one whose etag cannot be known (a manifest of objects that cannot be listed) counts as unchanged. A
-quarantined row is an answer like any other, but for `PASSING`: codes that may say something of the
-moment, a lost node or a failed read, and cost three decoders at most, since a file that kills its
-decoder is tried three times; their tracks are planned again in every run. ``tagger_crashed`` and
-``decoder_timeout`` are not among them: each such track costs an actor or minutes of a core, every night,
-for the same end. They are planned again when asked for.
+one whose etag cannot be known (a manifest of objects that cannot be listed) counts as unchanged. A track of
+which parts were heard (`skimming`) is up to date for a run that would hear no more of it: for ``skim`` always,
+for ``auto`` when it is music, for ``scan`` never. A quarantined row is an answer like any other, but for
+`PASSING`: codes that may say something of the moment, a lost node or a failed read, and cost three decoders at
+most, since a file that kills its decoder is tried three times; their tracks are planned again in every run.
+``tagger_crashed`` and ``decoder_timeout`` are not among them: each such track costs an actor or minutes of a
+core, every night, for the same end. They are planned again when asked for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from catalog_tagger.errors import QUARANTINE_CODES, UsageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.views import NEWNESS, connect
 from catalog_tagger.tagging.plan import PLAN
+from catalog_tagger.tagging.skimming import WHOLE_WITHIN_S, Depth
 
 PASSING: Final = ("unreadable", "decoder_crashed")
 ALL_CODES: Final = "all"
@@ -31,14 +33,23 @@ RETRY_MANIFEST: Final = "retry.parquet"
 
 _COLUMNS: Final = (
     *("track_id", "run_id", "status", "error_code", "uri", "audio_etag", "bundles", "tagged_at", "attempts"),
+    *("duration_s", "scanned_s", "content_type"),
 )
+#: depth of a run -> how much must have been heard for a track to be left alone
+_ENOUGH_FOR: Final[dict[Depth, list[str]]] = {
+    "skim": ["skim", "auto", "scan"],
+    "auto": ["auto", "scan"],
+    "scan": ["scan"],
+}
 #: once, since "current" is a sort of the whole history
-_CURRENT_SQL: Final = """
+_CURRENT_SQL: Final = f"""
     CREATE TEMP TABLE held AS
     SELECT track_id, run_id, uri, audio_etag, error_code,
            CASE WHEN status = 'quarantined' THEN coalesce(attempts, 1) ELSE 0 END AS attempts,
-           array_to_string(bundles, chr(10)) = $bundles AS same_bundles
-    FROM tracks"""
+           array_to_string(bundles, chr(10)) = $bundles AS same_bundles,
+           CASE WHEN scanned_s >= duration_s - {WHOLE_WITHIN_S} OR scanned_s IS NULL THEN 'scan'
+                WHEN content_type = 'music' THEN 'auto' ELSE 'skim' END AS heard_for
+    FROM tracks"""  # noqa: S608  a number of this package
 
 #: a row that was planned again by hand belongs to the catalogue that the track came from before
 _REMOVED_SQL: Final = f"""
@@ -74,6 +85,7 @@ def select_changed(
     bundle_ids: Sequence[str],
     source: str | None = None,
     retry: Sequence[str] = (),
+    depth: Depth = "scan",
 ) -> Selection:
     """Leave out tracks whose current row is still valid, and find those that are gone.
 
@@ -83,6 +95,8 @@ def select_changed(
         Columns of `TRACK_LIST`.
     source
         As the runs of the warehouse name it; None for no look at what was removed.
+    depth
+        How much of a track the run would hear.
     retry
         Error codes whose tracks are planned again though nothing changed, beside `PASSING`; ``all`` for every one.
 
@@ -111,6 +125,8 @@ def select_changed(
     etag, old = pc.fill_null(tracks["etag"], ""), pc.fill_null(held["audio_etag"].take(at), "")
     same = pc.and_(pc.fill_null(same_uri, False), pc.or_(pc.equal(etag, old), pc.equal(etag, "")))
     code = held["error_code"].take(at)
+    enough = pc.is_in(held["heard_for"].take(at), value_set=pa.array(_ENOUGH_FOR[depth], pa.string()))
+    same = pc.and_(same, pc.fill_null(enough, False))
     todo = pc.or_(pc.invert(same), pc.is_in(code, value_set=pa.array(again, pa.string())))
     attempts = pc.if_else(same, held["attempts"].take(at), 0).cast(pa.int32())
     chosen = tracks.append_column(PLAN.field("attempts"), attempts).filter(todo)

@@ -24,6 +24,8 @@ from catalog_tagger.tables.lease import Size
 from catalog_tagger.tagging.pieces import Piece
 
 _LOCAL_OBJECT_STORE_BYTES: Final = 10**9
+#: decoders are wanted again within moments; starting one takes half a second of a core
+_KEEP_WORKERS_MS: Final = 60_000
 _KNOCK_S: Final = 10.0
 _NEVER_S: Final = 10**9
 #: actors in a row that may die while they start, such as on nodes that are taken away at once
@@ -77,7 +79,12 @@ def _start(named: str | None) -> None:
         _require_reachable(named)
         options["address"] = named
     else:  # "local", since without an address Ray joins whatever cluster it finds on this machine
-        options |= {"address": "local", "include_dashboard": False, "object_store_memory": _LOCAL_OBJECT_STORE_BYTES}
+        options |= {
+            "address": "local",
+            "include_dashboard": False,
+            "object_store_memory": _LOCAL_OBJECT_STORE_BYTES,
+            "_system_config": {"idle_worker_killing_time_threshold_ms": _KEEP_WORKERS_MS},
+        }
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)

@@ -12,15 +12,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from catalog_tagger.bundle_files import shipped_bundles
 from catalog_tagger.configuration import absolute, load_yaml, new_run_id, require_run_id, validated
 
 __all__ = ["TagConfig", "load_config", "make_config", "new_run_id"]
-
-
-def _shipped() -> tuple[str, ...]:
-    from catalog_tagger.models.bundle import shipped_bundles  # with torch, which a refused file needs not wait for
-
-    return shipped_bundles()
 
 
 class TagConfig(BaseModel):
@@ -32,9 +27,13 @@ class TagConfig(BaseModel):
     warehouse: str = Field(min_length=1, description="folder or s3:// prefix of the tables")
     run_id: str = Field(default_factory=new_run_id, description="name of the run; the same name resumes it")
     bundles: tuple[str, ...] = Field(
-        default_factory=_shipped,
+        default_factory=shipped_bundles,
         min_length=1,
         description="bundles to run, by name or folder; by default all that ship",
+    )
+    depth: Literal["skim", "scan", "auto"] = Field(
+        default="auto",
+        description="auto: the whole of every track but of what a few segments show to be music; scan: all; skim: few",
     )
     shard_tracks: int = Field(default=4000, ge=1, description="most tracks of a work shard")
     shard_bytes: int = Field(default=2**30, ge=1, description="most bytes of encoded audio of a work shard")
@@ -53,6 +52,9 @@ class TagConfig(BaseModel):
     )
     decode_memory_bytes: int = Field(
         default=384 * 2**20, ge=2**26, description="memory that decoding one track may take"
+    )
+    precision: Literal["auto", "float32"] = Field(
+        default="auto", description="of networks on CPUs; auto: bfloat16 where the CPU multiplies it"
     )
     batch_segments: int | None = Field(default=None, ge=1, description="segments per forward pass")
     device: Literal["auto", "cpu", "gpu"] = Field(
@@ -88,7 +90,7 @@ class TagConfig(BaseModel):
     @classmethod
     def _are_found_from_anywhere(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         """Folders are made absolute: the actors of a cluster work in other ones. Names that ship stay names."""
-        shipped = {path.parent.name for path in (Path(__file__).parents[1] / "bundles").glob("*/bundle.json")}
+        shipped = shipped_bundles()
         return tuple(cls._is_absolute(one) if one not in shipped and Path(one).is_dir() else one for one in value)
 
     @field_validator("run_id")

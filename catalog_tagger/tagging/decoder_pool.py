@@ -7,6 +7,8 @@ Failure rule: whatever a decoder does, its track ends in one way, and no other t
   track is decoded again without being counted.
 - No item comes for longer than is allowed for a minute of audio: the process is killed and the track is
   ``decoder_timeout``. Time counts from the process's first sign, not while it waits for a free core.
+- A track that is looked at here and there (`skimming`) has not ended with its decoder: whoever hears it says what is
+  to come of it, `more` or `scan`, or settles it, and until then its encoded bytes are kept.
 - A node where decoding cannot even begin, since it lacks the package, ends the shard.
 - A store that refuses access while a decoder reads ends the shard; so does one that fails for every large
   object, as for every small one (`fetching`).
@@ -17,8 +19,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,10 +32,11 @@ import ray.exceptions
 from catalog_tagger.audio import BLOCK_S, SAMPLE_RATE_HZ, StreamInfo
 from catalog_tagger.errors import AudioError, RunError, StorageError
 from catalog_tagger.resampling import Pcm
-from catalog_tagger.tagging.decoding import Started, decode_task
+from catalog_tagger.tagging.decoding import Look, Started, Windows, decode_task
 from catalog_tagger.tagging.encoded import Encoded
 from catalog_tagger.tagging.fetching import StoreHealth
 from catalog_tagger.tagging.heard import Heard
+from catalog_tagger.tagging.skimming import Depth
 
 #: times that a track may kill its decoder; one kill may be another program's doing
 _MOST_CRASHES: Final = 3
@@ -64,6 +68,10 @@ class Track:
     heard: Heard = field(default_factory=Heard)
     unscored: int = 0
     """Segments that wait for the models."""
+    look: int = 0
+    """Number of the last look at it, where it is skimmed."""
+    places: list[int] = field(default_factory=list)
+    """Numbers of the segments that came by looks, in the order they came."""
     ended: bool = False
     """No further samples will come."""
     error: AudioError | None = None
@@ -78,6 +86,8 @@ class _Decoder:
     is_remote: bool
     """It reads from object storage by itself."""
     timeout_s: float
+    look: Look | None
+    """What it is asked for; None: the whole."""
     crashes: int = 0
     losses: int = 0
     started: Started | None = None
@@ -97,44 +107,80 @@ class DecoderPool:
         Most seconds for a minute of audio.
     health
         Of the store that large objects are read from.
+    depth
+        Whether tracks are scanned, or looked at first.
     """
 
     def __init__(
-        self, *, most: int, max_duration_s: float, memory_bytes: int, timeout_s: float, health: StoreHealth
+        self,
+        *,
+        most: int,
+        max_duration_s: float,
+        memory_bytes: int,
+        timeout_s: float,
+        health: StoreHealth,
+        depth: Depth = "scan",
     ) -> None:
         self._most = most
+        self._first_look = None if depth == "scan" else Look(depth=depth)
         self._limits = {"max_duration_s": max_duration_s, "memory_bytes": memory_bytes}
         self._timeout_s = timeout_s * BLOCK_S / 60.0
         self._running: dict[Any, _Decoder] = {}
+        self._open: dict[int, _Decoder] = {}
+        self._waiting: deque[_Decoder] = deque()
+        self._more = True
         self._health = health
 
-    def run(self, fetched: Iterator[tuple[dict[str, Any], Encoded | AudioError]]) -> Iterator[tuple[Track, Pcm | None]]:
+    def is_open(self, track: Track) -> bool:
+        """Whether a track was looked at and has to be decided on."""
+        return id(track) in self._open
+
+    def more(self, track: Track) -> None:
+        """Take another look at a track."""
+        decoder = self._open.pop(id(track))
+        assert decoder.look is not None, "who was not looked at is scanned"
+        track.look += 1
+        decoder.look = replace(decoder.look, number=track.look)
+        self._waiting.append(decoder)
+
+    def scan(self, track: Track) -> None:
+        """Decode the whole of a track, as a new `Track`."""
+        decoder = self._open.pop(id(track))
+        decoder.track, decoder.look = Track(row=track.row), None
+        self._waiting.append(decoder)
+
+    def settle(self, track: Track) -> None:
+        """A track needs nothing more."""
+        del self._open[id(track)]
+        track.ended = True
+
+    def run(
+        self, fetched: Iterator[tuple[dict[str, Any], Encoded | AudioError]]
+    ) -> Iterator[tuple[Track, Pcm | Windows | None] | None]:
         """Blocks of all tracks as they come.
 
         Yields
         ------
         (track, block)
-            A block of int16 samples, or None when something else happened to the track; `Track.ended`
-            is set with the last item of each. A track that is begun anew yields a new `Track`; what came
-            of the old one is void, and it never ends.
+            A block of int16 samples, `Windows`, or None when something else happened to the track; `Track.ended`
+            is set with the last item of each that is not skimmed. A track that is begun anew yields a new `Track`;
+            what came of the old one is void, and it never ends.
+        None
+            All that can be decoded has been: nothing more comes before a track that was looked at is decided on.
 
         Raises
         ------
         StorageError
             Access was refused, or the store cannot be reached.
         """
-        more = True
+        self._more = True
         try:
-            while more or self._running:
-                while more and self._has_room():
-                    row, encoded = next(fetched, (None, None))
-                    if row is None or encoded is None:
-                        more = False
-                    elif isinstance(encoded, AudioError):
-                        yield Track(row=row, ended=True, error=encoded), None
-                    else:
-                        self._begin(self._new(row, encoded))
+            while self._more or self._running or self._open or self._waiting:
+                for track in self._fill(fetched):
+                    yield track, None
                 if not self._running:
+                    if self._open:
+                        yield None
                     continue
                 streams = list(self._running)
                 ready, _ = ray.wait(streams, num_returns=1, fetch_local=False, timeout=_LOOK_EVERY_S)
@@ -147,10 +193,24 @@ class DecoderPool:
         finally:
             for stream in self._running:
                 ray.cancel(stream, force=True)
-            self._running.clear()
+            for decoders in (self._running, self._open, self._waiting):
+                decoders.clear()
+
+    def _fill(self, fetched: Iterator[tuple[dict[str, Any], Encoded | AudioError]]) -> Iterator[Track]:
+        """Begin as many decoders as there is room for; yields tracks that cannot be decoded."""
+        while self._waiting and len(self._running) < self._most:
+            self._begin(self._waiting.popleft())
+        while self._more and self._has_room():
+            row, encoded = next(fetched, (None, None))
+            if row is None or encoded is None:
+                self._more = False
+            elif isinstance(encoded, AudioError):
+                yield Track(row=row, ended=True, error=encoded)
+            else:
+                self._begin(self._new(row, encoded))
 
     def _has_room(self) -> bool:
-        held = sum(decoder.held_bytes for decoder in self._running.values())
+        held = sum(decoder.held_bytes for decoder in (*self._running.values(), *self._open.values()))
         return len(self._running) < self._most and held < _IN_FLIGHT_BYTES
 
     def _new(self, row: dict[str, Any], encoded: Encoded) -> _Decoder:
@@ -160,14 +220,15 @@ class DecoderPool:
             held_bytes=0 if encoded.data is None else encoded.data.nbytes,
             is_remote=encoded.uri is not None,
             timeout_s=self._timeout_s + (_NETWORK_S if encoded.uri is not None else 0.0),
+            look=self._first_look,
         )
 
     def _begin(self, decoder: _Decoder) -> None:
         decoder.started = None
-        self._running[decode_task.remote(decoder.encoded, **self._limits)] = decoder
+        self._running[decode_task.remote(decoder.encoded, look=decoder.look, **self._limits)] = decoder
 
-    def _take(self, stream: Any, decoder: _Decoder) -> Pcm | None:
-        """The next item of a decoder: a block is returned, anything else goes into the track."""
+    def _take(self, stream: Any, decoder: _Decoder) -> Pcm | Windows | None:
+        """The next item of a decoder: samples are returned, anything else goes into the track."""
         track = decoder.track
         try:
             item = ray.get(next(stream))
@@ -179,9 +240,12 @@ class DecoderPool:
             reason = str(error.cause or error).strip().splitlines() or [type(error).__name__]
             raise RunError(f"a node cannot decode ({reason[-1]}); install the same version on all nodes") from error
         decoder.waited_since = time.monotonic()
-        if isinstance(item, np.ndarray):
+        if isinstance(item, (np.ndarray, Windows)):
             if decoder.is_remote:
                 self._health.note(None)
+            if isinstance(item, Windows):
+                track.places += item.places
+                track.n_samples = item.n_samples
             return item
         if isinstance(item, Started):
             decoder.started = item
@@ -193,7 +257,10 @@ class DecoderPool:
                 raise item
             if decoder.is_remote and isinstance(item, AudioError) and item.code == "unreadable":
                 self._health.note(StorageError(f"{track.row['uri']}: {item}", transient=True))
-            track.ended, track.error = True, item
+            if item is None and track.places:
+                self._open[id(track)] = decoder
+            else:
+                track.ended, track.error = True, item
         return None
 
     def _again(self, decoder: _Decoder, error: Exception) -> None:
@@ -208,6 +275,7 @@ class DecoderPool:
             decoder.track.ended, decoder.track.error = True, AudioError("decoder_crashed", message)
             return
         decoder.track = Track(row=decoder.track.row)
+        decoder.look = self._first_look if decoder.look is not None else None
         self._begin(decoder)
 
     def _kill_overdue(self) -> Iterator[_Decoder]:

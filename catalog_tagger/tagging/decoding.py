@@ -4,6 +4,10 @@ One task decodes one track and yields, in order: `Started`, a `StreamInfo`, int1
 last item: None, the `AudioError` that ended the track, or the systemic `StorageError` that ends the job. At most two
 blocks wait unread, so an hour of audio never piles up, and a decoder that dies takes only its own track along.
 
+A task that is to take a look (`skimming`) yields `Windows` in place of the blocks, by seeking. Where the track does not
+lend itself to that, it yields the blocks as if it had not been asked: the length is unknown or not one that is
+skimmed, the container cannot seek, or a place has less audio than the headers promise.
+
 What a decoder reads is an `Encoded`: a place in a local file, an object in a store, or the bytes themselves. FFmpeg
 gets it as a file that is open already, and never a name.
 
@@ -19,15 +23,26 @@ import os
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
-from typing import IO, Final, cast
+from typing import IO, Final, TypeAlias, cast
 
+import numpy as np
 import ray
 
-from catalog_tagger.audio import AudioStream, StreamInfo
+from catalog_tagger.audio import (
+    SEGMENT_S,
+    SEGMENT_SAMPLES,
+    AudioStream,
+    StreamInfo,
+    cut_segments,
+    seconds_to_samples,
+    segment_count,
+)
 from catalog_tagger.errors import AudioError, StorageError
 from catalog_tagger.resampling import Pcm
 from catalog_tagger.tagging.encoded import Encoded
 from catalog_tagger.tagging.memory import within
+from catalog_tagger.tagging.skimming import Depth, may_skim, new_places
+from catalog_tagger.tracing import span
 
 #: blocks that a decoder may be ahead of the actor
 _BLOCKS_AHEAD: Final = 2
@@ -41,9 +56,32 @@ class Started:
     node_id: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a decoder is to give of a track at first, or once more."""
+
+    depth: Depth
+    number: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Some segments of a track, by one look at it."""
+
+    places: tuple[int, ...]
+    """Numbers of the segments, ascending."""
+    samples: Pcm
+    """Shape (places, 80000)."""
+    n_samples: int
+    """Of the whole track, by its headers."""
+
+
+Item: TypeAlias = "StreamInfo | Pcm | Windows | AudioError | StorageError | None"
+
+
 def decode(
-    encoded: Encoded, *, max_duration_s: float, memory_bytes: int | None = None
-) -> Iterator[StreamInfo | Pcm | AudioError | StorageError | None]:
+    encoded: Encoded, *, max_duration_s: float, memory_bytes: int | None = None, look: Look | None = None
+) -> Iterator[Item]:
     """Decode one track in this process; the order of items is the module's, without `Started`.
 
     Parameters
@@ -52,13 +90,15 @@ def decode(
         As `AudioStream`.
     memory_bytes
         What decoding may take beyond what the process has now, where the system can tell (Linux).
+    look
+        Take this look, where the track lends itself to it; None: decode the whole.
     """
     watched: _Watched | None = None
     end: AudioError | StorageError | None = None
     try:
-        with encoded.open() as file:
+        with encoded.open() if look is None else encoded.open(sparse=True) as file:
             watched = _Watched(file)
-            yield from within(memory_bytes, _listen(cast(IO[bytes], watched), max_duration_s))
+            yield from within(memory_bytes, _listen(cast(IO[bytes], watched), max_duration_s, look))
     except Exception as error:  # noqa: BLE001 - the bytes are hostile, and one track must never end the shard
         end = _explained(error, memory_bytes)
     failure = watched.failure() if watched is not None else None
@@ -91,10 +131,40 @@ class _Watched:
         return self._file.tell()
 
 
-def _listen(file: IO[bytes], max_duration_s: float) -> Iterator[StreamInfo | Pcm]:
+def _listen(file: IO[bytes], max_duration_s: float, look: Look | None) -> Iterator[StreamInfo | Pcm | Windows]:
     with AudioStream(file, max_duration_s=max_duration_s) as stream:
         yield stream.info
-        yield from stream.blocks()
+        windows = None if look is None else _look(stream, max_duration_s, look)
+        if windows is not None:
+            yield windows
+            return
+        if look is None:
+            yield from stream.blocks()
+            return
+    with AudioStream(file, max_duration_s=max_duration_s) as again:  # where a look has left it is anybody's guess
+        yield from again.blocks()
+
+
+def _look(stream: AudioStream, max_duration_s: float, look: Look) -> Windows | None:
+    """The segments that a look adds; None where they cannot be had so."""
+    announced_s = stream.info.announced_s
+    if announced_s is None or announced_s > max_duration_s:
+        return None
+    n_samples = seconds_to_samples(announced_s)
+    n_segments = segment_count(n_samples)
+    if not may_skim(n_segments, look.depth):
+        return None
+    wanted = new_places(n_segments, look.number)
+    parts = []
+    for place in wanted:
+        try:
+            part = stream.window(place * SEGMENT_S)
+        except AudioError:
+            return None
+        if len(part) < min(SEGMENT_SAMPLES, n_samples - place * SEGMENT_SAMPLES):
+            return None
+        parts.append(cut_segments(part))
+    return Windows(places=wanted, samples=np.concatenate(parts), n_samples=n_samples)
 
 
 def _explained(error: Exception, memory_bytes: int | None) -> AudioError | StorageError:
@@ -114,10 +184,11 @@ def _explained(error: Exception, memory_bytes: int | None) -> AudioError | Stora
 
 
 def _decode_task(
-    encoded: Encoded, *, max_duration_s: float, memory_bytes: int
-) -> Iterator[Started | StreamInfo | Pcm | AudioError | StorageError | None]:
+    encoded: Encoded, *, max_duration_s: float, memory_bytes: int, look: Look | None
+) -> Iterator[Started | Item]:
     yield Started(pid=os.getpid(), node_id=ray.get_runtime_context().get_node_id())
-    yield from decode(encoded, max_duration_s=max_duration_s, memory_bytes=memory_bytes)
+    with span("decode", uri=encoded.track_uri, look=None if look is None else look.number):
+        yield from decode(encoded, max_duration_s=max_duration_s, memory_bytes=memory_bytes, look=look)
 
 
 #: `decode` as a streaming task: one process, one core, never tried twice

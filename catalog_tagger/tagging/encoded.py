@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -35,9 +35,16 @@ class Encoded:
     size_bytes: int | None = None
     etag: str | None = None
     """What `path` or `uri` must still be; None: whatever it is now."""
+    track_uri: str = field(default="", compare=False)
+    """Whose audio it is, for who looks on."""
 
-    def open(self) -> IO[bytes]:
+    def open(self, *, sparse: bool = False) -> IO[bytes]:
         """A seekable file over exactly these bytes.
+
+        Parameters
+        ----------
+        sparse
+            A few places of it are wanted, which spares an object's other bytes.
 
         Raises
         ------
@@ -49,7 +56,7 @@ class Encoded:
         if self.data is not None:
             return io.BytesIO(self.data.data)
         if self.uri is not None:
-            return self._open_object(self.uri)
+            return self._open_object(self.uri, sparse=sparse)
         path = Path(self.path or "")
         try:
             if not path.is_file():
@@ -65,12 +72,14 @@ class Encoded:
             return file
         return io.BufferedReader(_Slice(file, offset=self.offset, size=self.size_bytes), buffer_size=1 << 16)
 
-    def _open_object(self, uri: str) -> IO[bytes]:
+    def _open_object(self, uri: str, *, sparse: bool) -> IO[bytes]:
         from catalog_tagger.storage import Store  # decoders of local files do not need it
 
         folder, _, name = uri.rpartition("/")
         try:
-            file = Store(folder).open_range(name, offset=self.offset, size_bytes=self.size_bytes, etag=self.etag)
+            file = Store(folder).open_range(
+                name, offset=self.offset, size_bytes=self.size_bytes, etag=self.etag, sparse=sparse
+            )
             return cast(IO[bytes], file)
         except (StorageError, FileNotFoundError) as error:
             raise blamed(error, uri=uri) from error

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, Final
 
 import ray
@@ -25,7 +26,6 @@ from catalog_tagger.errors import CatalogTaggerError, RunError, StorageError, Us
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import FileEntry, ShardSummary
 from catalog_tagger.tables.lease import HeldLease, Size
-from catalog_tagger.tagging.actor import ActorJob, ShardTagger
 from catalog_tagger.tagging.cluster import ClusterSize, connected, map_pieces, piece_row, size_now
 from catalog_tagger.tagging.config import TagConfig
 from catalog_tagger.tagging.pieces import Piece
@@ -36,6 +36,12 @@ _LOOK_EVERY_S: Final = 0.5
 #: has another cause than their tracks; parts are where poison was found, and may lie side by side
 _HOPELESS: Final = 3
 _HOPELESS_PARTS: Final = 32
+
+_ACTOR: Final = "catalog_tagger.tagging.actor"
+#: without GPUs: while one begins or ends a piece, the other has work for all cores
+_ACTORS_OF_A_NODE: Final = 2
+#: cores that one interpreter can keep busy
+_CPUS_OF_ONE: Final = 8
 
 Done = list[tuple[ShardSummary, list[FileEntry]]]
 
@@ -71,7 +77,13 @@ def execute(
     CatalogTaggerError
         As `job.run_tag_job`.
     """
+    # torch is imported while Ray starts: each takes seconds, and Ray's are spent waiting for its processes
+    imported = threading.Thread(target=import_module, args=(_ACTOR,), name="import", daemon=True)
+    imported.start()
     with connected(config.ray_address) as cluster:
+        imported.join()
+        from catalog_tagger.tagging.actor import ActorJob, ShardTagger
+
         lease.measure(_measured)
         actors, on_gpu = _actors(config, cluster, len(pieces))
         job = ActorJob(
@@ -82,11 +94,14 @@ def execute(
             bundles=config.bundles,
             device=config.device,
             batch_segments=config.batch_segments,
+            precision=config.precision,
+            scoring_threads=max(1, cluster.size.cpus // actors[1]),
             tracks_in_flight=config.decoders or max(2, cluster.size.cpus // actors[1] + 1),
             max_duration_s=config.max_duration_s,
             decode_timeout_s=config.decode_timeout_s,
             decode_memory_bytes=config.decode_memory_bytes,
             roots=config.roots,
+            depth=config.depth,
         )
         board = make_board()
         with _watched(board, before, on_progress):
@@ -114,7 +129,9 @@ def _actors(config: TagConfig, cluster: ClusterSize, pieces: int) -> tuple[tuple
     on_gpu = config.device == "gpu" or (config.device == "auto" and cluster.size.gpus > 0)
     if config.device == "gpu" and not cluster.size.gpus and cluster.is_own:
         raise UsageError("device gpu: this machine has no GPU that Ray can see; use auto or cpu")
-    present = (cluster.size.gpus if on_gpu else 0) or cluster.size.nodes
+    present = cluster.size.gpus if on_gpu else 0
+    if not present:
+        present = min(cluster.size.cpus, max(_ACTORS_OF_A_NODE * cluster.size.nodes, cluster.size.cpus // _CPUS_OF_ONE))
     most = min(config.max_actors or present, pieces)
     return (min(config.min_actors or present, most), most), on_gpu
 
@@ -134,7 +151,7 @@ def _collected(statuses: Any, lease: HeldLease) -> tuple[Done, dict[str, tuple[i
         # closed here, while Ray still runs: a data set that is still working waits for ever for a Ray that has gone
         with closing(statuses):
             for row in statuses:
-                lease.require()
+                lease.check()
                 status = json.loads(row["status"])
                 if "error" in status:
                     raise StorageError(status["error"])

@@ -27,8 +27,9 @@ from __future__ import annotations
 import asyncio
 import bisect
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,6 +39,7 @@ from catalog_tagger.errors import AudioError, StorageError
 from catalog_tagger.etags import CHANGED
 from catalog_tagger.storage import Store, explained
 from catalog_tagger.tagging.encoded import Encoded, blamed
+from catalog_tagger.tracing import span
 
 if TYPE_CHECKING:
     from catalog_tagger.s3 import Answer
@@ -159,8 +161,15 @@ class _Read:
     def begin(self, limit: asyncio.Semaphore) -> None:
         """Ask for the bytes."""
         folder, _, name = self.uri.rpartition("/")
-        options = {"etag": self.etag, "most_bytes": self.weight, "limit": limit}
+        options = {"etag": self.etag, "most_bytes": self.weight, "limit": self._turn(limit)}
         self._future = Store(folder).fetch(name, self.start, self.end, **options)
+
+    @asynccontextmanager
+    async def _turn(self, limit: asyncio.Semaphore) -> AsyncIterator[None]:
+        """While it may read."""
+        async with limit:
+            with span("fetch", uri=self.uri, start=self.start):
+                yield
 
     def take(self, health: StoreHealth) -> Answer | AudioError:
         """Wait for the bytes; a `StorageError` where no track is to blame."""
@@ -206,13 +215,13 @@ class _Step:
             if isinstance(answer, AudioError):
                 return answer
             if answer.data is None:
-                return Encoded(uri=read.uri, size_bytes=answer.size_bytes)
+                return Encoded(uri=read.uri, size_bytes=answer.size_bytes, track_uri=self.row["uri"])
             pieces.append((read.start, answer.data))
-        if self.row["container"] is None:
-            return Encoded(data=np.frombuffer(pieces[0][1], dtype=np.uint8))
-        start, end = self.row["offset"], self.row["offset"] + self.row["size_bytes"]
-        member = b"".join(memoryview(data)[max(0, start - at) : end - at] for at, data in pieces)
-        return Encoded(data=np.frombuffer(member, dtype=np.uint8))
+        whole: bytes | bytearray = pieces[0][1]
+        if self.row["container"] is not None:
+            start, end = self.row["offset"], self.row["offset"] + self.row["size_bytes"]
+            whole = b"".join(memoryview(data)[max(0, start - at) : end - at] for at, data in pieces)
+        return Encoded(data=np.frombuffer(whole, dtype=np.uint8), track_uri=self.row["uri"])
 
 
 def _steps(tracks: Iterable[dict[str, Any]], roots: tuple[str, ...]) -> tuple[list[_Step], list[_Read]]:
@@ -304,7 +313,9 @@ def _known(row: dict[str, Any], roots: tuple[str, ...]) -> Encoded | AudioError 
         return AudioError("not_found", "the tar file, or the member in it, does not exist")
     if roots and not any(place == root or place.startswith(f"{root}/") for root in roots):
         return AudioError("outside_roots", "its real place lies outside the roots that the run may read")
-    member = {} if container is None else {"offset": offset, "size_bytes": size, "etag": _tar_etag(row)}
+    member = {"track_uri": row["uri"]}
+    if container is not None:
+        member |= {"offset": offset, "size_bytes": size, "etag": _tar_etag(row)}
     if is_local:
         return Encoded(path=place, **member)
     if container is not None and size == 0:  # a range request cannot ask for nothing

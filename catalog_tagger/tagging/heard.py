@@ -6,7 +6,7 @@ that hardly grows with it (of the embeddings only a sum is kept), `TrackResult` 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +62,15 @@ class Heard:
             self._last = scores.embedding[-1].copy()
         self._parts.append(replace(scores, embedding=None))
 
-    def result(self, info: StreamInfo, n_samples: int, bundles: BundleSet) -> TrackResult:
-        """Put the track together once all its segments are scored.
+    def presence(self, places: Sequence[int]) -> Floats | None:
+        """Probabilities of speech and music so far, by the segments' places [shape=(segments, 2)]."""
+        presence = join(self._parts).presence
+        return None if presence is None else presence[np.argsort(places)]
+
+    def result(
+        self, info: StreamInfo, n_samples: int, bundles: BundleSet, *, places: Sequence[int] = ()
+    ) -> TrackResult:
+        """Put the track together once all its segments, or those that are heard of it, are scored.
 
         Parameters
         ----------
@@ -71,10 +78,15 @@ class Heard:
             Of the whole track at 16 kHz.
         bundles
             That the scores come from.
+        places
+            Numbers of the segments, in the order their scores were added; by default all of them from 0 on.
         """
         whole = join(self._parts)
         count = len(next(values for values in (whole.presence, whole.voices, whole.tags) if values is not None))
-        start_s = np.arange(count, dtype=np.float64) * SEGMENT_S
+        at = np.array(places or range(count), dtype=np.int64)
+        if places:
+            whole = _each(lambda values: values[np.argsort(at)], whole)
+        start_s = np.sort(at).astype(np.float64) * SEGMENT_S
         duration_s = n_samples / SAMPLE_RATE_HZ
         end_s = np.minimum(start_s + SEGMENT_S, duration_s)
         seconds = end_s - start_s

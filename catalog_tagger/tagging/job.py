@@ -38,7 +38,7 @@ from catalog_tagger.tables.commit import (
     unfinished_runs,
 )
 from catalog_tagger.tables.lease import HeldLease, Lease, hold, read_leases, require_free
-from catalog_tagger.tagging.bundle_set import load_bundles
+from catalog_tagger.tagging.bundle_names import name_bundles
 from catalog_tagger.tagging.changes import Selection, select_changed
 from catalog_tagger.tagging.config import TagConfig
 from catalog_tagger.tagging.pieces import pieces_left
@@ -118,7 +118,7 @@ def run_tag_job(config: TagConfig, *, on_progress: Callable[[Progress], None] | 
         committed = read_manifest(warehouse, config.run_id)
         if committed is not None:
             return _already(warehouse, committed)
-    bundle_ids = load_bundles(config.bundles).ids
+    bundle_ids = name_bundles(config.bundles)
     left = None if "run_id" in config.model_fields_set else left_behind(warehouse, config.source, bundle_ids)
     if left is None:
         return _run(warehouse, config, bundle_ids, on_progress)
@@ -163,6 +163,7 @@ def _run(
             bundle_ids=bundle_ids,
             source=config.source,
             retry=config.retry_quarantined,
+            depth=config.depth,
         )
         if selected.todo.num_rows == 0:
             return RunResult(

@@ -1,9 +1,9 @@
-"""Quarantined tracks once more: a manifest of them, made by the warehouse itself.
+"""Tracks of a warehouse once more, quarantined or skimmed ones: a manifest of them, made by the warehouse itself.
 
 On disk: ``runs/<run>/retry.parquet`` with ``track_id``, ``uri`` and ``error_code`` of the rows that were
-quarantined when the run was named; written once, so that a resumed run has the same source. The rows keep their
-ids, so they replace the quarantined ones. The row of a damaged tar names the tar, and stands for its
-members as in any manifest: what can be read of it now is planned unless it is up to date, and a tar
+quarantined, or music of which parts were heard, when the run was named; written once, so that a resumed run has
+the same source. The rows keep their ids, so they replace the old ones. The row of a damaged tar names the tar, and
+stands for its members as in any manifest: what can be read of it now is planned unless it is up to date, and a tar
 that is still damaged is quarantined again. The row of a mended tar stays, as rows of removed tracks do.
 
 The rows were allowed when they were planned; without roots of its own the run may go where they are. Those
@@ -28,11 +28,17 @@ from catalog_tagger.tables.commit import run_folder
 from catalog_tagger.tables.views import connect
 from catalog_tagger.tagging.changes import RETRY_MANIFEST, codes_of
 from catalog_tagger.tagging.manifests import tracks_of_rows
+from catalog_tagger.tagging.skimming import WHOLE_WITHIN_S
 
 _COLUMNS: Final = ("track_id", "run_id", "status", "error_code", "uri", "tagged_at")
 _SQL: Final = """
     SELECT track_id, uri, error_code FROM tracks WHERE status = 'quarantined' AND list_contains($codes, error_code)
     ORDER BY track_id"""
+_SKIMMED_SQL: Final = f"""
+    SELECT track_id, uri, error_code FROM tracks
+    WHERE status = 'tagged' AND content_type = 'music' AND scanned_s < duration_s - {WHOLE_WITHIN_S}
+    ORDER BY track_id"""  # noqa: S608  a number of this package
+_SKIMMED_COLUMNS: Final = (*_COLUMNS, "content_type", "scanned_s", "duration_s")
 _REFUSED: Final = "outside_roots"
 
 
@@ -43,7 +49,7 @@ def retry_source(warehouse: Store, run_id: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RetryManifest:
-    """The tracks of a run that plans quarantined ones again."""
+    """The tracks of a run that plans some again."""
 
     run_id: str
     rows: pa.Table
@@ -79,6 +85,18 @@ class RetryManifest:
             if not roots:
                 wanted = [code for code in wanted if code != _REFUSED]
             return cls(run_id=run_id, rows=connection.sql(_SQL, params={"codes": wanted}).to_arrow_table())
+
+    @classmethod
+    def skimmed(cls, warehouse: Store, *, run_id: str) -> RetryManifest:
+        """The music of which a part was heard.
+
+        Raises
+        ------
+        UsageError
+            There is no warehouse at that place.
+        """
+        with connect(warehouse, tables=("tracks",), columns=_SKIMMED_COLUMNS) as connection:
+            return cls(run_id=run_id, rows=connection.sql(_SKIMMED_SQL).to_arrow_table())
 
     def write(self, warehouse: Store) -> None:
         """Store it where it is not yet."""

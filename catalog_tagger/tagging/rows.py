@@ -46,7 +46,7 @@ class PieceRows:
             error = track.error or AudioError("no_samples", "the decoder gave nothing")
             row |= _quarantined(track.row, error)
         else:
-            result = track.heard.result(track.info, track.n_samples, self.bundles)
+            result = track.heard.result(track.info, track.n_samples, self.bundles, places=track.places)
             row |= self._heard(result)
             self.segments.append(self._segment_rows(track.row["track_id"], result))
             self.fingerprints.append(self._fingerprint_rows(track.row["track_id"], result))

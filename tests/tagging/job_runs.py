@@ -36,7 +36,8 @@ CONFIDENCE_TOLERANCE = 0.02
 def run(
     source: Path | str, warehouse: Path | str, bundles: str | tuple[str, ...], *, run_id: str = "r", **values: Any
 ) -> RunResult:
-    """Run the job with untrained bundles."""
+    """Run the job with untrained bundles, whose steep calibration would show what bfloat16 rounds."""
+    values = {"precision": "float32", **values}
     progress = values.pop("on_progress", None)
     config = make_config(source=str(source), warehouse=str(warehouse), bundles=bundles, run_id=run_id, **values)
     return run_tag_job(config, on_progress=progress)

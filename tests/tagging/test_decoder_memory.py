@@ -49,7 +49,9 @@ def follow(path: Path) -> tuple[list[Any], dict[str, int]]:
     items: list[Any] = []
     peak: dict[str, int] = {}
     pid = 0
-    for reference in decode_task.remote(Encoded(path=str(path)), max_duration_s=24 * 3600.0, memory_bytes=LIMIT_BYTES):
+    for reference in decode_task.remote(
+        Encoded(path=str(path)), max_duration_s=24 * 3600.0, memory_bytes=LIMIT_BYTES, look=None
+    ):
         item = ray.get(reference)
         if isinstance(item, Started):
             pid = item.pid

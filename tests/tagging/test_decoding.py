@@ -13,9 +13,10 @@ from audio_files import glide, suffix_of, wav_bytes, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog_tagger.audio import AudioStream, StreamInfo, read_pcm
+from catalog_tagger.audio import SEGMENT_SAMPLES, AudioStream, StreamInfo, cut_segments, read_pcm
 from catalog_tagger.errors import AudioError, StorageError
-from catalog_tagger.tagging.decoding import Encoded, decode
+from catalog_tagger.tagging.decoding import Encoded, Look, Windows, decode
+from catalog_tagger.tagging.skimming import Depth, places
 
 DATA = bytes(range(256)) * 20
 
@@ -220,3 +221,64 @@ def test_the_error_survives_the_way_between_processes() -> None:
 def test_an_unknown_code_is_a_defect() -> None:
     with pytest.raises(ValueError, match="unknown quarantine code 'oops'"):
         AudioError("oops", "message")
+
+
+def looked(encoded: Encoded, look: Look) -> list[object]:
+    return list(decode(encoded, max_duration_s=1e9, look=look))
+
+
+def long_track(folder: Path, *, seconds: float = 130.0, codec: str = "mp3") -> Path:
+    """A sine whose pitch names the time, below what any codec leaves out."""
+    t = np.arange(round(seconds * 16000)) / 16000
+    signal = 0.4 * np.sin(2 * np.pi * (300.0 + 10.0 * t) * t)[None]
+    return write(folder / f"long{suffix_of(codec)}", signal, rate_hz=16000, codec=codec)
+
+
+@pytest.mark.parametrize("codec", ["mp3", "flac", "opus", "aac", "wav"])
+def test_a_look_gives_the_segments_at_its_places_by_seeking(codec: str, tmp_path: Path) -> None:
+    path = long_track(tmp_path, codec=codec)
+    whole = cut_segments(read_pcm(path))
+    seen: list[int] = []
+    for number in range(3):
+        info, windows, end = looked(Encoded(path=str(path)), Look(depth="auto", number=number))
+        assert isinstance(info, StreamInfo)
+        assert isinstance(windows, Windows)
+        assert end is None
+        assert windows.samples.shape == (len(windows.places), SEGMENT_SAMPLES)
+        assert windows.n_samples == pytest.approx(130 * 16000, abs=4000)
+        seen += windows.places
+        for place, samples in zip(windows.places, windows.samples, strict=True):
+            mine, other = (np.abs(np.fft.rfft(x.astype(np.float64))[:40000]) for x in (samples, whole[place]))
+            assert np.corrcoef(mine, other)[0, 1] > 0.98
+    assert tuple(sorted(seen)) == places(len(whole), 2)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "depth"),
+    [(60.0, "auto"), (60.0, "skim"), (130.0, "scan")],
+)
+def test_what_is_not_skimmed_is_decoded_whole_though_a_look_was_asked_for(
+    seconds: float, depth: Depth, tmp_path: Path
+) -> None:
+    path = long_track(tmp_path, seconds=seconds)
+    found = looked(Encoded(path=str(path)), Look(depth=depth))
+    expected = items(Encoded(path=str(path)))
+    assert found[0] == expected[0]
+    assert np.array_equal(np.concatenate(found[1:-1]), np.concatenate(expected[1:-1]))  # type: ignore[arg-type]
+
+
+def test_a_track_that_ends_before_its_headers_say_is_decoded_whole_and_found_truncated(tmp_path: Path) -> None:
+    path = long_track(tmp_path, codec="wav")
+    path.write_bytes(path.read_bytes()[: 16000 * 2 * 90])
+    *_, end = looked(Encoded(path=str(path)), Look(depth="auto"))
+    assert isinstance(end, AudioError)
+    assert end.code == "truncated"
+
+
+def test_a_track_of_unknown_length_is_decoded_whole(tmp_path: Path) -> None:
+    path = long_track(tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(data[2000:])  # without the header that counts its frames
+    found = looked(Encoded(path=str(path)), Look(depth="auto"))
+    assert not any(isinstance(item, Windows) for item in found)
+    assert found[-1] is None

@@ -84,7 +84,7 @@ def test_broken_files_are_quarantined_and_their_neighbours_are_not(done: Done) -
 
 
 def test_rows_are_what_a_tagger_hears_in_the_same_files(done: Done, catalogue: Path, bundle: str) -> None:
-    tagger = Tagger([bundle])
+    tagger = Tagger([bundle], precision="float32")
     found = by_track(done.warehouse, VERDICT)
     for name in TRACKS:
         result = tagger.tag(catalogue / name)
@@ -104,7 +104,7 @@ def test_rows_are_what_a_tagger_hears_in_the_same_files(done: Done, catalogue: P
 
 
 def test_fingerprints_are_the_peaks_of_the_same_segments(done: Done, catalogue: Path, bundle: str) -> None:
-    tagger = Tagger([bundle])
+    tagger = Tagger([bundle], precision="float32")
     for name in TRACKS:
         result = tagger.tag(catalogue / name)
         every = may_hold_music(result.p_speech, result.p_music, beside=3) & (result.content_type != "music")

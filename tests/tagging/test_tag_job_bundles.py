@@ -37,7 +37,7 @@ def listed(tags: list[dict[str, Any]]) -> dict[str, float]:
 def test_rows_hold_what_a_tagger_with_the_same_bundles_hears(
     done: RunResult, warehouse: Path, catalogue: Path, bundles: tuple[str, ...]
 ) -> None:
-    tagger = Tagger(bundles)
+    tagger = Tagger(bundles, precision="float32")
     found = by_track(warehouse, COLUMNS)
     for name in TRACKS:
         result, row = tagger.tag(catalogue / name), found[name]
