@@ -7,7 +7,7 @@ under as many names as the hours need. In each round come, in turn:
   listening by `Scorer` with one, two and all shipped bundles. The **bound** of a job is
   cores / (1 / decoding + 1 / listening);
 - decoding alone, in a process per core that has started already;
-- `catalog-tagger tag FOLDER -w WAREHOUSE --json` with one, two and all bundles, its processes watched
+- `catalog-tagger tag FOLDER -w WAREHOUSE --depth scan --json` with one, two and all bundles, its processes watched
   (`watching.py`): from the start of the command to its end. "While tagging" is from taking the first work shard up to
   writing the last one, without Ray's start and end. The first result is the first file of the table of tracks;
 - the same with all bundles and a track a shard: by how much tagging takes longer for each further shard;
@@ -184,9 +184,11 @@ def bound(decoding: float, listening: float, cores: int) -> float:
     return cores / (1.0 / decoding + 1.0 / listening)
 
 
-def tag(source: Path, warehouse: Path, bundles: Sequence[str], *, shard_tracks: int | None = None) -> Job:
+def tag(
+    source: Path, warehouse: Path, bundles: Sequence[str], *, depth: str = "scan", shard_tracks: int | None = None
+) -> Job:
     """Run the command over a folder."""
-    chosen = [word for name in bundles for word in ("--bundle", name)]
+    chosen = ["--depth", depth, *(word for name in bundles for word in ("--bundle", name))]
     if shard_tracks is not None:
         chosen += ["--shard-tracks", str(shard_tracks)]
     watched = watch(
