@@ -5,13 +5,17 @@ import os
 import random
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
+from audio_files import wav_bytes
 from fault_proxy import FaultProxy, proxied
 from servers import BUCKET, S3Server
 
+from catalog_tagger import ranged as ranged_module
 from catalog_tagger.errors import StorageError
 from catalog_tagger.ranged import RangedFile
 from catalog_tagger.storage import Store
+from catalog_tagger.tagging.decoding import Look, Windows, decode
 from catalog_tagger.tagging.encoded import Encoded
 
 DATA = os.urandom(10_000)
@@ -25,9 +29,9 @@ def proxy(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]
         yield running
 
 
-def ranged(*, offset: int = 0, size_bytes: int | None = None, name: str = "a") -> RangedFile:
+def ranged(*, offset: int = 0, size_bytes: int | None = None, name: str = "a", sparse: bool = False) -> RangedFile:
     store = Store(f"s3://{BUCKET}/ranged")
-    return RangedFile(store.fs, store.path(name), offset=offset, size_bytes=size_bytes, part_bytes=PART)
+    return RangedFile(store.fs, store.path(name), offset=offset, size_bytes=size_bytes, part_bytes=PART, sparse=sparse)
 
 
 @pytest.mark.parametrize("offset", [0, 999, 1_000, 9_999, 10_000, 12_000])
@@ -61,6 +65,40 @@ def test_a_look_at_a_header_fetches_no_more(proxy: FaultProxy) -> None:
             file.seek(at)
             assert file.read(100) == DATA[at : at + 100]
     assert proxy.requests.total() == 3 + 1, "three parts, and the one that follows the first"
+
+
+@pytest.fixture
+def sparse_parts(monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(ranged_module, "SPARSE_PART_BYTES", 100)
+    return 100
+
+
+def test_a_few_places_of_a_sparse_file_fetch_little_more_than_themselves(proxy: FaultProxy, sparse_parts: int) -> None:
+    with ranged(sparse=True) as file:
+        for at in (0, 5_000, 100, 8_050, 5_050):
+            file.seek(at)
+            assert file.read(60) == DATA[at : at + 60]
+    assert proxy.requests.total() == 5 + 1, "the last two places lie across a border, and half of one is there already"
+    assert proxy.sent.total() == 6 * sparse_parts
+
+
+def test_a_sparse_file_that_is_read_on_is_like_any_other(proxy: FaultProxy, sparse_parts: int) -> None:
+    with ranged(sparse=True) as file:
+        assert b"".join(iter(lambda: file.read(333), b"")) == DATA
+    assert proxy.requests.total() <= 8 + len(DATA) // PART
+
+
+def test_a_look_at_a_large_track_spares_most_of_it(
+    s3: S3Server, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranged_module, "SPARSE_PART_BYTES", 50_000)
+    encoded = wav_bytes(np.random.default_rng(0).integers(-999, 999, 130 * 16000).astype(np.int16))
+    uri = s3.put("ranged/long.wav", encoded)
+    proxy.forget()
+    _, windows, end = decode(Encoded(uri=uri), max_duration_s=1e9, look=Look(depth="auto"))
+    assert isinstance(windows, Windows)
+    assert end is None
+    assert 0.8e6 < proxy.sent.total() < 0.4 * len(encoded), "five windows of 160 kB are in it"
 
 
 def test_few_parts_lie_in_memory(proxy: FaultProxy) -> None:

@@ -1,7 +1,8 @@
 """The speed of the product against named peers, in one run.
 
-    python tests/bench/bench.py                                        # all but end_to_end, in five minutes
+    python tests/bench/bench.py                                        # all but whole jobs, in five minutes
     python tests/bench/bench.py --sections end_to_end --hours 16       # whole jobs, the long one
+    python tests/bench/bench.py --sections storage                     # whole jobs over S3, in a few minutes
     python tests/bench/bench.py --json now.json --compare stored.json  # what has become slower
 
 Sections are modules of their own, `section_*.py`, that say what they measure and how; `measuring.py` says how all of
@@ -26,8 +27,8 @@ from typing import Any, Final
 from measuring import Settings, environment
 from results import Row, changes, comparison, table
 
-SECTIONS: Final = ("cqt", "frontends", "decode", "models", "end_to_end", "gpu")
-DEFAULT: Final = tuple(name for name in SECTIONS if name != "end_to_end")
+SECTIONS: Final = ("cqt", "frontends", "decode", "models", "end_to_end", "depth", "storage", "gpu")
+DEFAULT: Final = tuple(name for name in SECTIONS if name not in ("end_to_end", "depth", "storage"))
 
 
 def run_section(name: str, settings: Settings) -> list[Row]:
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--sections", default=",".join(DEFAULT), help=f"of {','.join(SECTIONS)}; default: %(default)s")
     parser.add_argument("--rounds", type=int, default=Settings.rounds)
     parser.add_argument("--threads", type=int, default=Settings.threads, help="cores; default: all")
-    parser.add_argument("--hours", type=float, default=Settings.hours, help="of the catalogue of end_to_end")
+    parser.add_argument("--hours", type=float, default=Settings.hours, help="of the catalogue of whole jobs")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--compare", type=Path, help="an earlier run's --json")
     parser.add_argument("--quick", action="store_true", help="one short round of everything: does it run")
