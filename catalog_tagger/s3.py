@@ -20,7 +20,7 @@ import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -163,7 +163,7 @@ class S3Files(S3FileSystem):  # type: ignore[misc]
         *,
         etag: str | None = None,
         most_bytes: int | None = None,
-        limit: asyncio.Semaphore | None = None,
+        limit: AbstractAsyncContextManager[Any] | None = None,
     ) -> Answer:
         if end is not None and end <= start:
             return Answer(data=b"", etag=etag or "", size_bytes=0)
@@ -220,7 +220,7 @@ class S3Files(S3FileSystem):  # type: ignore[misc]
         most_bytes
             Bytes from `start` to `end` that are more are not read; by default all are.
         limit
-            A semaphore to be held while bytes come.
+            To be held while bytes come, such as a semaphore.
         """
         return asyncio.run_coroutine_threadsafe(self._fetch(path, start, end, **options), self.loop)
 
