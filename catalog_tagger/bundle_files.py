@@ -32,6 +32,16 @@ TASKS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+def check_task(folder: Path, task: str, labels: tuple[str, ...]) -> None:
+    """Refuse a bundle that does not tell what its task needs; `UsageError`."""
+    if task not in TASKS:
+        raise UsageError(f"bundle {folder}: unknown task {task!r}; this version knows {', '.join(TASKS)}")
+    missing = [label for label in TASKS[task] if label not in labels]
+    if missing:
+        has = ", ".join(labels) or "none"
+        raise UsageError(f"bundle {folder}: task {task} needs the label {' and '.join(missing)}; it has {has}")
+
+
 @dataclass(frozen=True)
 class BundleFiles:
     """What the files of a bundle say of it.

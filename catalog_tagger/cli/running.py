@@ -29,6 +29,11 @@ _OPTIONS: Final = (
         type=click.Choice(["skim", "scan", "auto"]),
         help="How much of a track is heard: a few segments, all, or few of what is clearly music [default: auto].",
     ),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32"]),
+        help="Of networks on CPUs: bfloat16 where it is fast, which moves scores by about 0.01 [default: auto].",
+    ),
     click.option("--root", "roots", multiple=True, help="Folder or s3:// prefix that tracks may lie in; repeatable."),
     click.option("--shard-tracks", type=int, help="Most tracks of a work shard [default: 4000]."),
     click.option("--shard-bytes", type=int, help="Most bytes of audio of a work shard [default: 1 GiB]."),

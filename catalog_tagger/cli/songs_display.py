@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from contextlib import ExitStack
+from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,8 +81,15 @@ def show_songs(result: SongsResult, *, limit: int | None, as_json: bool) -> None
         click.echo(
             f"{counted(result.duplicates.num_rows, 'track')} the same recording as another: {', '.join(pairs)}{more}"
         )
-    if result.deepened:
-        click.echo(f"{counted(result.deepened, 'song')} of which parts had been heard: heard whole now")
+    if result.deepened.tagged or result.deepened.quarantined:
+        failed = f", {result.deepened.quarantined} quarantined" if result.deepened.quarantined else ""
+        click.echo(f"{counted(result.deepened.tagged, 'track')} of which parts had been heard: heard whole now{failed}")
+    if result.deepened.out_of_reach:
+        tracks = counted(result.deepened.out_of_reach, "track")
+        click.echo(f"the audio of {tracks} of which parts had been heard is not to be found from here")
+    if result.heard_in_part:
+        left = counted(result.heard_in_part, "track")
+        click.echo(f"{left} of which parts were heard left out; tag the source with --depth scan for them")
     if result.without_fingerprints:
         click.echo(
             f"{counted(result.without_fingerprints, 'track')} tagged by an older version: tag the source again for them"
@@ -118,7 +126,8 @@ def _document(result: SongsResult, *, limit: int | None) -> dict[str, Any]:
         "shows": result.searches.num_rows,
         "shows_with_songs": result.shows_with_songs,
         "without_fingerprints": result.without_fingerprints,
-        "deepened": result.deepened,
+        "deepened": asdict(result.deepened),
+        "heard_in_part": result.heard_in_part,
         "songs": songs.to_pylist(),
         "duplicates": result.duplicates.to_pylist(),
     }

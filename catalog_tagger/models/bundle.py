@@ -43,6 +43,7 @@ from catalog_tagger.bundle_files import (
     VOICE_GENDER,
     WEIGHTS_FILE,
     canonical_json,
+    check_task,
     content_hash,
     fingerprint_of,
     read_bundle,
@@ -293,12 +294,7 @@ def load_bundle(name_or_dir: str | Path) -> Bundle:
 
 
 def _check_task(folder: Path, task: str, labels: Sequence[str], *, embeds: bool) -> None:
-    if task not in TASKS:
-        raise UsageError(f"bundle {folder}: unknown task {task!r}; this version knows {', '.join(TASKS)}")
-    missing = [label for label in TASKS[task] if label not in labels]
-    if missing:
-        has = ", ".join(labels) or "none"
-        raise UsageError(f"bundle {folder}: task {task} needs the label {' and '.join(missing)}; it has {has}")
+    check_task(folder, task, tuple(labels))
     twice = next((label for label in labels if list(labels).count(label) > 1), None)
     if twice is not None or not (labels or embeds):
         problem = "has no labels" if twice is None else f"names the label {twice!r} twice"

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final, cast
 
 import torch
@@ -34,13 +35,20 @@ _IDLE: Final = (nn.Dropout, nn.Dropout2d, nn.Identity)
 
 def best_dtype() -> torch.dtype:
     """What this machine's CPU multiplies fastest: bfloat16 where it has instructions for it, else float32."""
-    fast = can_fuse() and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _multiplies_bfloat16()
-    return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if _multiplies_bfloat16() and can_fuse(torch.bfloat16) else torch.float32
 
 
-def can_fuse() -> bool:
-    """Whether this build of torch has oneDNN and the fused operations that `fused` is made of."""
-    return bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+@lru_cache
+def can_fuse(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this build of torch has oneDNN and the fused operation that `fused` is made of, by trying it."""
+    if not (torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_convolution_pointwise")):
+        return False
+    try:
+        with torch.inference_mode():
+            _Convolution(nn.Conv2d(2, 2, 3), None, dtype, rectified=True)(torch.zeros(1, 2, 4, 4, dtype=dtype))
+    except RuntimeError:
+        return False
+    return True
 
 
 def _multiplies_bfloat16() -> bool:
@@ -64,9 +72,9 @@ def fused(model: nn.Module, *, dtype: torch.dtype | None = None) -> nn.Module:
     nn.Module
         In evaluation mode, called as the network is; the network itself where torch has no fused operations.
     """
-    if not can_fuse():
-        return model.eval()
     dtype = dtype or best_dtype()
+    if not can_fuse(dtype):
+        return model.eval()
     result = copy.deepcopy(model).eval().requires_grad_(False)
     _replace(result, dtype)
     return FewAtOnce(result, most=_AT_ONCE[dtype])

@@ -10,13 +10,17 @@ from catalog_tagger.songs.recordings import Shard
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import TAG, RunManifest, committed_runs
 from catalog_tagger.tables.views import connect
+from catalog_tagger.tagging.skimming import WHOLE_WITHIN_S
 
 _REPLACED_SQL: Final = (
     "SELECT run_id, list(track_id) FROM tracks_history ANTI JOIN tracks USING (track_id, run_id) "
     "WHERE run_id IN (SELECT run_id FROM tracks) GROUP BY run_id"
 )
 _CURRENT_SQL: Final = "SELECT run_id, count(*) FROM tracks WHERE status = 'tagged' GROUP BY run_id"
-_COLUMNS: Final = ("track_id", "run_id", "status", "uri", "tagged_at")
+_IN_PART_SQL: Final = (
+    f"SELECT count(*) FROM tracks WHERE status = 'tagged' AND scanned_s < duration_s - {WHOLE_WITHIN_S}"  # noqa: S608
+)
+_COLUMNS: Final = ("track_id", "run_id", "status", "uri", "tagged_at", "scanned_s", "duration_s")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Catalogue:
     """Runs all of whose tracks have been tagged again."""
     without_fingerprints: int
     """Current tagged tracks of runs that made none."""
+    heard_in_part: int
+    """Current tagged tracks of which a few segments were heard, which are neither searched nor searched for."""
     previous: RunManifest | None
     """The last search for songs."""
 
@@ -77,6 +83,7 @@ def read_catalogue(store: Store, *, kind: str) -> Catalogue:
             )
         old = connection.execute(_REPLACED_SQL).fetchall()
         current = connection.execute(_CURRENT_SQL).fetchall()
+        (in_part,) = connection.execute(_IN_PART_SQL).fetchall()[0]
     replaced, counts = dict(old), dict(current)
     runs = {}
     for run in tagging:
@@ -89,6 +96,7 @@ def read_catalogue(store: Store, *, kind: str) -> Catalogue:
         runs=runs,
         dead=frozenset(run.run_id for run in tagging if run.run_id not in counts),
         without_fingerprints=sum(count for run_id, count in counts.items() if run_id not in runs),
+        heard_in_part=in_part,
         previous=before[-1] if before else None,
     )
 

@@ -22,7 +22,7 @@ from catalog_tagger.songs.carrying import carried_shows
 from catalog_tagger.songs.catalogue import read_catalogue
 from catalog_tagger.songs.comparing import find_duplicates
 from catalog_tagger.songs.config import SongsConfig
-from catalog_tagger.songs.deepening import deepen
+from catalog_tagger.songs.deepening import Deepened, deepen
 from catalog_tagger.songs.generations import Generation
 from catalog_tagger.songs.indexing import update_index
 from catalog_tagger.songs.keeping import sweep_kept
@@ -57,8 +57,10 @@ class SongsResult:
     """The tables as they were written."""
     without_fingerprints: int
     """Tracks that were tagged before there were fingerprints."""
-    deepened: int
-    """Songs that were heard whole for this search, as the tagging pass had heard parts of them."""
+    deepened: Deepened
+    """Tracks that were heard whole for this search, as the tagging pass had heard parts of them."""
+    heard_in_part: int
+    """Tracks of which parts are heard still, and which are left out."""
 
 
 def run_songs_job(config: SongsConfig, *, on_progress: Listener | None = None) -> SongsResult:
@@ -79,7 +81,7 @@ def run_songs_job(config: SongsConfig, *, on_progress: Listener | None = None) -
         raise RunError(f"run {config.run_id} is finished; choose another --run-id")
     listener = on_progress or (lambda stage, done, total: None)
     begun = Beginning()
-    deepened = deepen(config, listener) if config.deepen else 0
+    deepened = deepen(config, listener) if config.deepen else Deepened()
     catalogue = read_catalogue(store, kind=SONGS)
     with (
         hold(store, config.run_id) as lease,
@@ -104,6 +106,7 @@ def run_songs_job(config: SongsConfig, *, on_progress: Listener | None = None) -
         searches=tables["searches"],
         without_fingerprints=catalogue.without_fingerprints,
         deepened=deepened,
+        heard_in_part=catalogue.heard_in_part,
     )
 
 

@@ -138,6 +138,16 @@ def is_song(track: dict[str, Any]) -> bool:
     return bool((sung or content in ("other", None)) and track["duration_s"] <= _SONG_LONGEST_S)
 
 
+#: how many tracks are no songs: `is_song` for an engine
+SHOWS_SQL: Final = f"""
+    SELECT count(*) FROM tracks WHERE status = 'tagged' AND NOT (
+        coalesce(content_type, '') = 'music'
+        OR duration_s <= {_SONG_LONGEST_S} AND (
+            coalesce(content_type, 'other') = 'other'
+            OR content_type = 'mixed' AND music_fraction >= {_SONG_MUSIC} AND speech_fraction <= {_SONG_SPEECH}))
+"""  # noqa: S608  numbers of this module
+
+
 def _current(tracks: pa.Table, replaced: frozenset[str], songs: bool | None) -> Iterator[dict[str, Any]]:
     for row in tracks.filter(pc.equal(tracks["status"], "tagged")).to_pylist():
         song = is_song(row)

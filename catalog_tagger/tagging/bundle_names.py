@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
 
-from catalog_tagger.bundle_files import SPEECH_MUSIC, TAGS, TASKS, VOICE_GENDER, read_bundle, shipped_bundles
+from catalog_tagger.bundle_files import (
+    SPEECH_MUSIC,
+    TAGS,
+    TASKS,
+    VOICE_GENDER,
+    check_task,
+    read_bundle,
+    shipped_bundles,
+)
 from catalog_tagger.errors import UsageError
 from catalog_tagger.fingerprints.version import PEAKS_VERSION
 
@@ -76,6 +84,5 @@ def name_bundles(names: Sequence[str] | None = None) -> list[str]:
     """
     files = [read_bundle(name) for name in (shipped_bundles() if names is None else names)]
     for one in files:
-        if one.task not in TASKS:
-            raise UsageError(f"bundle {one.folder}: unknown task {one.task!r}; this version knows {', '.join(TASKS)}")
+        check_task(one.folder, one.task, one.labels)
     return ids_of(arranged(files))

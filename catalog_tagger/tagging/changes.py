@@ -3,11 +3,11 @@
 A track is up to date when its current row has the same uri, the same audio etag and the same bundles;
 one whose etag cannot be known (a manifest of objects that cannot be listed) counts as unchanged. A track of
 which parts were heard (`skimming`) is up to date for a run that would hear no more of it: for ``skim`` always,
-for ``auto`` when it is music, for ``scan`` never. A quarantined row is an answer like any other, but for
-`PASSING`: codes that may say something of the moment, a lost node or a failed read, and cost three decoders at
-most, since a file that kills its decoder is tried three times; their tracks are planned again in every run.
-``tagger_crashed`` and ``decoder_timeout`` are not among them: each such track costs an actor or minutes of a
-core, every night, for the same end. They are planned again when asked for.
+for ``auto`` when it is music of a length that is skimmed, for ``scan`` never. A quarantined row is an answer
+like any other, but for `PASSING`: codes that may say something of the moment, a lost node or a failed read, and
+cost three decoders at most, since a file that kills its decoder is tried three times; their tracks are planned
+again in every run. ``tagger_crashed`` and ``decoder_timeout`` are not among them: each such track costs an actor
+or minutes of a core, every night, for the same end. They are planned again when asked for.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from catalog_tagger.audio import SEGMENT_S
 from catalog_tagger.errors import QUARANTINE_CODES, UsageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.views import NEWNESS, connect
 from catalog_tagger.tagging.plan import PLAN
-from catalog_tagger.tagging.skimming import WHOLE_WITHIN_S, Depth
+from catalog_tagger.tagging.skimming import LONGEST, WHOLE_WITHIN_S, Depth
 
 PASSING: Final = ("unreadable", "decoder_crashed")
 ALL_CODES: Final = "all"
@@ -35,6 +36,7 @@ _COLUMNS: Final = (
     *("track_id", "run_id", "status", "error_code", "uri", "audio_etag", "bundles", "tagged_at", "attempts"),
     *("duration_s", "scanned_s", "content_type"),
 )
+_AUTO_SCANS_S: Final = (LONGEST + 1) * SEGMENT_S
 #: depth of a run -> how much must have been heard for a track to be left alone
 _ENOUGH_FOR: Final[dict[Depth, list[str]]] = {
     "skim": ["skim", "auto", "scan"],
@@ -48,7 +50,7 @@ _CURRENT_SQL: Final = f"""
            CASE WHEN status = 'quarantined' THEN coalesce(attempts, 1) ELSE 0 END AS attempts,
            array_to_string(bundles, chr(10)) = $bundles AS same_bundles,
            CASE WHEN scanned_s >= duration_s - {WHOLE_WITHIN_S} OR scanned_s IS NULL THEN 'scan'
-                WHEN content_type = 'music' THEN 'auto' ELSE 'skim' END AS heard_for
+                WHEN content_type = 'music' AND duration_s < {_AUTO_SCANS_S} THEN 'auto' ELSE 'skim' END AS heard_for
     FROM tracks"""  # noqa: S608  a number of this package
 
 #: a row that was planned again by hand belongs to the catalogue that the track came from before

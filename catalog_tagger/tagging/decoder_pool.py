@@ -145,8 +145,10 @@ class DecoderPool:
 
     def scan(self, track: Track) -> None:
         """Decode the whole of a track, as a new `Track`."""
-        decoder = self._open.pop(id(track))
-        decoder.track, decoder.look = Track(row=track.row), None
+        self._begin_whole(self._open.pop(id(track)))
+
+    def _begin_whole(self, decoder: _Decoder) -> None:
+        decoder.track, decoder.look = Track(row=decoder.track.row), None
         self._waiting.append(decoder)
 
     def settle(self, track: Track) -> None:
@@ -243,10 +245,7 @@ class DecoderPool:
         if isinstance(item, (np.ndarray, Windows)):
             if decoder.is_remote:
                 self._health.note(None)
-            if isinstance(item, Windows):
-                track.places += item.places
-                track.n_samples = item.n_samples
-            return item
+            return self._samples(stream, decoder, item)
         if isinstance(item, Started):
             decoder.started = item
         elif isinstance(item, StreamInfo):
@@ -262,6 +261,22 @@ class DecoderPool:
             else:
                 track.ended, track.error = True, item
         return None
+
+    def _samples(self, stream: Any, decoder: _Decoder, item: Pcm | Windows) -> Pcm | Windows | None:
+        """Samples as they come, of a track that may be another one than was looked at before."""
+        track = decoder.track
+        if not isinstance(item, Windows):
+            if track.places:  # a later look found that the track does not lend itself to looks: it comes whole
+                decoder.track, decoder.look = Track(row=track.row, info=track.info), None
+            return item
+        if track.places and item.n_samples != track.n_samples:  # another file lies there now
+            del self._running[stream]
+            ray.cancel(stream, force=True)
+            self._begin_whole(decoder)
+            return None
+        track.places += item.places
+        track.n_samples = item.n_samples
+        return item
 
     def _again(self, decoder: _Decoder, error: Exception) -> None:
         """Decode a track anew whose process is gone, or give it up."""

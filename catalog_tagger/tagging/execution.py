@@ -95,7 +95,7 @@ def execute(
             device=config.device,
             batch_segments=config.batch_segments,
             precision=config.precision,
-            scoring_threads=max(1, cluster.size.cpus // actors[1]),
+            scoring_threads=max(1, cluster.size.cpus // max(actors[1], cluster.size.nodes)),
             tracks_in_flight=config.decoders or max(2, cluster.size.cpus // actors[1] + 1),
             max_duration_s=config.max_duration_s,
             decode_timeout_s=config.decode_timeout_s,

@@ -104,17 +104,18 @@ class Heard:
             verdict=verdict,
             voice=voice,
             tags=tags,
-            embedding=self._mean_embedding(seconds),
+            embedding=self._mean_embedding(SEGMENT_S if places else seconds[-1], seconds.sum()),
             start_s=start_s,
             end_s=end_s,
             scores=whole,
             bundles=bundles,
         )
 
-    def _mean_embedding(self, seconds: npt.NDArray[np.float64]) -> Floats | None:
+    def _mean_embedding(self, last_s: float, all_s: float) -> Floats | None:
+        """Weighted by seconds: of the segment that was added last, and of all."""
         if self._last is None:
             return None
-        mean = (self._embedded * SEGMENT_S + self._last * seconds[-1]) / seconds.sum()
+        mean = (self._embedded * SEGMENT_S + self._last * last_s) / all_s
         return rounded(mean.astype(np.float32))
 
 

@@ -44,6 +44,7 @@ from catalog_tagger.tagging.config import TagConfig
 from catalog_tagger.tagging.pieces import pieces_left
 from catalog_tagger.tagging.plan import make_plan, plan_shards, read_plan_shards, write_plan
 from catalog_tagger.tagging.progress import Progress
+from catalog_tagger.tagging.skimming import Depth
 from catalog_tagger.tagging.sources import list_tracks
 
 _PACKAGES: Final = ("ray", "torch", "torchaudio", "pyarrow", "numpy", "av", "s3fs")
@@ -89,7 +90,8 @@ class _Plan:
     removed: int
     started_at: str
     cost_per_hour: float | None
-    """What the run was started with."""
+    depth: Depth
+    """What the run was started with, both."""
 
 
 def run_tag_job(config: TagConfig, *, on_progress: Callable[[Progress], None] | None = None) -> RunResult:
@@ -228,6 +230,7 @@ def _begin(warehouse: Store, config: TagConfig, bundle_ids: list[str], selected:
         removed=selected.removed.num_rows,
         started_at=_now(),
         cost_per_hour=config.cost_per_hour,
+        depth=config.depth,
     )
     write_plan(warehouse, plan.name, table)
     if plan.removed:
@@ -275,6 +278,7 @@ def _resume(warehouse: Store, config: TagConfig, bundle_ids: list[str]) -> _Plan
         removed=job["removed"],
         started_at=job["started_at"],
         cost_per_hour=job["config"].get("cost_per_hour"),
+        depth=job["config"].get("depth", "scan"),
     )
 
 
@@ -292,7 +296,8 @@ def _execute(
     *,
     on_progress: Callable[[Progress], None] | None,
 ) -> RunManifest:
-    """Do the pieces that are left and commit the run."""
+    """Do the pieces that are left and commit the run; a run has one depth, whatever it is resumed with."""
+    config = config.model_copy(update={"depth": plan.depth})
     done = read_shards(warehouse, config.run_id)
     pieces, counted = pieces_left(plan.shards, done)
     results = [done[name] for name in counted]

@@ -1,7 +1,7 @@
 """Tracks of a warehouse once more, quarantined or skimmed ones: a manifest of them, made by the warehouse itself.
 
 On disk: ``runs/<run>/retry.parquet`` with ``track_id``, ``uri`` and ``error_code`` of the rows that were
-quarantined, or music of which parts were heard, when the run was named; written once, so that a resumed run has
+quarantined, or those of which parts were heard, when the run was named; written once, so that a resumed run has
 the same source. The rows keep their ids, so they replace the old ones. The row of a damaged tar names the tar, and
 stands for its members as in any manifest: what can be read of it now is planned unless it is up to date, and a tar
 that is still damaged is quarantined again. The row of a mended tar stays, as rows of removed tracks do.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pyarrow as pa
@@ -36,9 +36,9 @@ _SQL: Final = """
     ORDER BY track_id"""
 _SKIMMED_SQL: Final = f"""
     SELECT track_id, uri, error_code FROM tracks
-    WHERE status = 'tagged' AND content_type = 'music' AND scanned_s < duration_s - {WHOLE_WITHIN_S}
+    WHERE status = 'tagged' AND scanned_s < duration_s - {WHOLE_WITHIN_S}
     ORDER BY track_id"""  # noqa: S608  a number of this package
-_SKIMMED_COLUMNS: Final = (*_COLUMNS, "content_type", "scanned_s", "duration_s")
+_SKIMMED_COLUMNS: Final = (*_COLUMNS, "scanned_s", "duration_s")
 _REFUSED: Final = "outside_roots"
 
 
@@ -88,7 +88,7 @@ class RetryManifest:
 
     @classmethod
     def skimmed(cls, warehouse: Store, *, run_id: str) -> RetryManifest:
-        """The music of which a part was heard.
+        """The tracks of which a part was heard.
 
         Raises
         ------
@@ -97,6 +97,12 @@ class RetryManifest:
         """
         with connect(warehouse, tables=("tracks",), columns=_SKIMMED_COLUMNS) as connection:
             return cls(run_id=run_id, rows=connection.sql(_SKIMMED_SQL).to_arrow_table())
+
+    def within_reach(self, warehouse: Store) -> RetryManifest:
+        """Without tracks whose audio is not to be found from here now."""
+        listed = self.tracks(warehouse, roots=self.roots(warehouse))
+        found = listed.filter(pc.is_valid(listed["size_bytes"]))["track_id"]
+        return replace(self, rows=self.rows.filter(pc.is_in(self.rows["track_id"], value_set=found)))
 
     def write(self, warehouse: Store) -> None:
         """Store it where it is not yet."""

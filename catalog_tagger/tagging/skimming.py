@@ -11,19 +11,19 @@ with 0.15 = 0.25 x (1 - 0.4). Each of the two is a hidden chain z_1 ... z_n of s
 which some are seen. Before anything is heard it is one of these, `_WEIGHTED` (chances, share, mean run):
 
 - with 1 - `_SUSPECTED`: nothing of the kind but stray errors, `_STRAY` of the segments, independent of each other;
-- else a Markov chain of stationary share a, by equal chances 0.1 ... 0.9 or 0.98, whose runs last 1 / p10 segments in
-  the mean (10 s to two minutes), p01 = p10 a / (1 - a): talk comes in stretches, which places close to each other
-  meet together, and places far apart one by one.
+- else a Markov chain that begins with share a, by equal chances 0.1 ... 0.9 or 0.98, whose runs last 1 / p10 segments
+  in the mean (10 s to two minutes), p01 = min(1, p10 a / (1 - a)), which keeps the share at a where it is less than 1:
+  talk comes in stretches, which places close to each other meet together, and places far apart one by one.
 
 A segment that was heard has the thing by its score; a score tells `_TOLD` to one. The forward recursion over segments,
 with the number of those that have it as part of the state, gives both the likelihood of what was heard and P(enough of
 them | heard) exactly. That is a sequential test in the sense of Wald (1945), whose hypotheses are the decisions of the
-scan: it stops when the bound falls to `ERROR`, and gives up when it rises over `_HOPELESS`. Whatever a track is, then,
-that stops with "music", its content type differs from the scan's with at most that probability as far as the chances
-above hold; over a catalogue they are too wary, since far fewer than one music track in ten holds talk.
+scan: it stops when the bound falls to `ERROR`, and gives up when it rises over `_HOPELESS`. Of tracks that stop with
+"music", the share in which a scan would meet enough segments on the other side of 0.5 is at most that, as far as the
+chances above hold; over a catalogue they are too wary, since far fewer than one music track in ten holds talk.
 
-That the sample shows the scores' shares is one thing, that scores near 0.5 fall on either side together another: the
-verdict on the sample (`content`, full dependence) has to be music with `_SURE`, too.
+The bound says nothing of scores near 0.5, which `content` lets fall on either side of its level together: the verdict
+on the sample has to be music with `_SURE`, too, and what that leaves is measured, not derived.
 
 Nothing but music stops early: what holds speech may hold songs, which are looked for in the whole of it. Tracks under
 `SHORTEST` segments are scanned, as looking here and there saves little; so are those over `LONGEST`, since a long
@@ -122,13 +122,16 @@ def _chance(n_segments: int, heard: tuple[int, ...], has: tuple[bool, ...], shar
 
 def _bound(n_segments: int, heard: tuple[int, ...], speech: Bools, no_music: Bools) -> float:
     """Upper bound of the chance that hearing the whole changes music into something else."""
+    if n_segments > LONGEST:  # shares and runs are as of a track so long
+        heard = tuple(place * LONGEST // n_segments for place in heard)
+        n_segments = LONGEST
     told = ((speech, _SPEECH), (no_music, _NO_MUSIC))
     return sum(_chance(n_segments, heard, tuple(has.tolist()), share) for has, share in told)
 
 
 @lru_cache(maxsize=len(_LENGTHS))
 def _first_look(length: int) -> int:
-    """The fewest places at which clear music is settled."""
+    """The fewest places at which clear music of just that length is settled."""
     for count in range(2, length):
         nothing = np.zeros(count, dtype=bool)
         if _bound(length, _even(length, count), nothing, nothing) <= ERROR:

@@ -1,7 +1,8 @@
 """Listening without a cluster: samples to segment scores to a track's result.
 
 `Scorer` holds the bundles on one device and is what the job's actors use, so that a notebook and a
-thousand nodes give the same numbers. `Tagger` adds decoding for one track at a time.
+thousand nodes give the same numbers for what they hear. `Tagger` adds decoding for one track at a time, and always
+hears the whole.
 """
 
 from __future__ import annotations

@@ -131,6 +131,7 @@ class Soak:
         environment |= {"PYTHONPATH": str(HERE / "hook"), "SOAK_KILL": str(tokens), "OMP_NUM_THREADS": "1"}
         program = [sys.executable, "-c", "from catalog_tagger.cli.main import main; main()"]
         command = [*program, "tag", str(self.source), "-w", str(self.folder / run_id), "--run-id", "r", "--json"]
+        command += ["--precision", "float32"]  # the order of sums shows in bfloat16
         command += ["--shard-tracks", str(self.shard_tracks)]
         command += ["--bundle", self.bundle] if self.bundle else []
         command += ["--ray-address", address] if address else []

@@ -1,5 +1,6 @@
 """How much of a track is heard, by real jobs with the bundle that ships: what is skimmed, and what songs need."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from catalog_tagger.demo.encode import write_audio
 from catalog_tagger.demo.music import STYLES, compose
 from catalog_tagger.errors import RunError
 from catalog_tagger.songs.config import make_songs_config
+from catalog_tagger.songs.deepening import Deepened
 from catalog_tagger.songs.job import run_songs_job
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import committed_runs
@@ -70,9 +72,9 @@ def test_a_search_for_songs_hears_whole_what_was_skimmed_and_finds_the_part_that
 ) -> None:
     run(recordings, tmp_path, ("speech_music",))
     left_out = run_songs_job(make_songs_config(warehouse=str(tmp_path), run_id="s0", processes=1, deepen=False))
-    assert (left_out.deepened, left_out.songs.num_rows) == (0, 0)
+    assert (left_out.deepened, left_out.songs.num_rows, left_out.heard_in_part) == (Deepened(), 0, 1)
     result = run_songs_job(make_songs_config(warehouse=str(tmp_path), run_id="s1", processes=1))
-    assert result.deepened == 1
+    assert (result.deepened, result.heard_in_part) == (Deepened(tagged=1), 0)
     (found,) = result.songs.to_pylist()
     assert (found["track_id"], found["song_track_id"]) == ("show.mp3", "song.mp3")
     assert found["start_s"] == pytest.approx(PLAYED_FROM_S, abs=1.0)
@@ -81,7 +83,7 @@ def test_a_search_for_songs_hears_whole_what_was_skimmed_and_finds_the_part_that
     assert song["scanned_s"] == pytest.approx(song["duration_s"], abs=0.3)
     assert [one.run_id for one in committed_runs(Store(tmp_path))] == ["r", "s0", "s1-whole", "s1"]
     again = run_songs_job(make_songs_config(warehouse=str(tmp_path), run_id="s2", processes=1))
-    assert (again.deepened, again.songs.num_rows) == (0, 1)
+    assert (again.deepened, again.songs.num_rows) == (Deepened(), 1)
     assert run(recordings, tmp_path, ("speech_music",), run_id="r2").state == "nothing_to_do"
 
 
@@ -98,8 +100,46 @@ def test_a_search_finishes_what_an_interrupted_one_began_to_hear(
         with pytest.raises(RunError, match="is gone"):
             run_songs_job(make_songs_config(warehouse=str(tmp_path), run_id="s1", processes=1))
     result = run_songs_job(make_songs_config(warehouse=str(tmp_path), run_id="s2", processes=1))
-    assert (result.deepened, result.songs.num_rows) == (1, 1)
+    assert (result.deepened, result.songs.num_rows) == (Deepened(tagged=1), 1)
     assert [one.run_id for one in committed_runs(Store(tmp_path))] == ["r", "s1-whole", "s2"]
+
+
+def test_shows_that_were_skimmed_are_heard_whole_too(recordings: Path, tmp_path: Path) -> None:
+    run(recordings, tmp_path, ("speech_music",), depth="skim")
+    result = run_songs_job(make_songs_config(warehouse=str(tmp_path), run_id="s", processes=1))
+    assert (result.deepened, result.songs.num_rows) == (Deepened(tagged=2), 1)
+
+
+def test_a_song_whose_audio_is_gone_keeps_its_row_and_is_told(recordings: Path, tmp_path: Path) -> None:
+    copies = tmp_path / "audio"
+    shutil.copytree(recordings, copies)
+    run(copies, tmp_path / "w", ("speech_music",))
+    (copies / "song.mp3").unlink()
+    result = run_songs_job(make_songs_config(warehouse=str(tmp_path / "w"), run_id="s", processes=1))
+    assert (result.deepened, result.heard_in_part) == (Deepened(out_of_reach=1), 1)
+    assert by_track(tmp_path / "w", HEARD)["song.mp3"]["status"] == "tagged"
+
+
+def test_where_nothing_is_to_be_searched_nothing_is_heard(recordings: Path, tmp_path: Path) -> None:
+    music = tmp_path / "audio"
+    music.mkdir()
+    for name in ("song", "short"):
+        shutil.copy(recordings / f"{name}.mp3", music)
+    run(music, tmp_path / "w", ("speech_music",))
+    result = run_songs_job(make_songs_config(warehouse=str(tmp_path / "w"), run_id="s", processes=1))
+    assert (result.deepened, result.heard_in_part) == (Deepened(), 1)
+
+
+def test_a_run_that_is_resumed_keeps_its_depth(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(job, "commit_run", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(recordings, tmp_path, ("speech_music",), depth="skim")
+    resumed = run(recordings, tmp_path, ("speech_music",), depth="scan").manifest
+    assert resumed is not None
+    assert resumed.config["depth"] == "skim"
 
 
 def test_a_deeper_run_hears_what_a_shallower_one_left_and_a_shallower_one_nothing(
