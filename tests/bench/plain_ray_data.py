@@ -67,7 +67,7 @@ def main() -> None:
     folder, out, *bundles = sys.argv[1:]
     import ray
 
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     ray.data.DataContext.get_current().enable_progress_bars = False
     begun = time.perf_counter()
     with contextlib.redirect_stdout(sys.stderr):

@@ -64,10 +64,15 @@ def test_each_change_is_worth_what_it_moves() -> None:
     bounds = bounds_of(costs, place, runs)
     walls = [runs[-1].wall_s, *(bound.wall_s for bound in bounds)]
     assert walls[-1] < 0.75 * walls[0]
-    lease = bounds[0]
-    assert lease.saturated_at == pytest.approx(piece_s(costs, place, 2**30 / 16_000) / 0.11, rel=0.01)
-    assert lease.tenth_at is not None
-    assert lease.saturated_at < lease.tenth_at < 2 * lease.saturated_at
+
+
+def test_the_reader_of_statuses_ends_where_its_time_is_up() -> None:
+    costs = replace(FREE, status_s=0.11, setup_piece_s=0.001)
+    place = replace(PLACE, tracks=1_000_000, node_spread=0.05)
+    reader = bounds_of(costs, place, [simulate(costs, replace(place, nodes=2**k)) for k in range(9)])[0]
+    assert reader.saturated_at == pytest.approx(piece_s(costs, place, 2**30 / 16_000) / 0.11, rel=0.01)
+    assert reader.tenth_at is not None
+    assert reader.saturated_at < reader.tenth_at < 2 * reader.saturated_at
 
 
 @pytest.mark.xdist_group("ray_commands")

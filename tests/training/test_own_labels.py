@@ -69,5 +69,5 @@ def test_from_a_folder_of_recordings_to_tags(tmp_path: Path, monkeypatch: pytest
     assert sum(row["minutes"] for row in heard) == pytest.approx(sum(row["clips"] for row in heard) / 20, abs=0.15)
     rows = query(Store("tags"), "SELECT track_id, tags FROM tracks").to_pylist()
     scores = {row["track_id"]: {one["tag"]: one["score"] for one in row["tags"]} for row in rows}
-    assert scores["a.wav"]["whistle"] > 0.5 > scores["a.wav"]["hiss"]
-    assert scores["b.wav"]["hiss"] > 0.5 > scores["b.wav"]["whistle"]
+    assert scores["a.wav"]["whistle"] > 0.5 > scores["a.wav"].get("hiss", 0.0)
+    assert scores["b.wav"]["hiss"] > 0.5 > scores["b.wav"].get("whistle", 0.0)  # under 0.01 it is left out
