@@ -72,7 +72,7 @@ def test_the_reader_of_statuses_ends_where_its_time_is_up() -> None:
     reader = bounds_of(costs, place, [simulate(costs, replace(place, nodes=2**k)) for k in range(9)])[0]
     assert reader.saturated_at == pytest.approx(piece_s(costs, place, 2**30 / 16_000) / 0.11, rel=0.01)
     assert reader.tenth_at is not None
-    assert reader.saturated_at < reader.tenth_at < 2 * reader.saturated_at
+    assert reader.saturated_at / 2 < reader.tenth_at < 2 * reader.saturated_at
 
 
 @pytest.mark.xdist_group("ray_commands")
