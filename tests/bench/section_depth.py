@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -80,15 +81,15 @@ def make_catalogue(folder: Path, settings: Settings) -> int:
     return len(paths)
 
 
-def _different(count: int, length_s: float) -> list[Samples]:
+def _different(count: int, length_s: float) -> Iterator[Samples]:
     """At most so many different tracks, each of shape (2, samples)."""
     named = os.environ.get("CATALOG_TAGGER_DATA")
-    if not named:
-        return [music(number, length_s=length_s) for number in range(count)]
-    return _joined(Path(named), count, length_s)
+    if named:
+        return _joined(Path(named), count, length_s)
+    return (music(number, length_s=length_s) for number in range(count))
 
 
-def _joined(folder: Path, count: int, length_s: float) -> list[Samples]:
+def _joined(folder: Path, count: int, length_s: float) -> Iterator[Samples]:
     """Tracks out of the clips of labelled recordings of music."""
     import pandas as pd
     import torch
@@ -99,7 +100,6 @@ def _joined(folder: Path, count: int, length_s: float) -> list[Samples]:
     manifest = pd.read_csv(folder / "manifest.csv")
     clips = manifest[manifest["role"] == "music"]
     wanted = round(length_s * SAMPLE_RATE_HZ)
-    tracks = []
     for (source, _), own in list(clips.groupby(["source", "original_path"]))[::_STEP][:count]:
         others = clips[(clips["source"] == source) & ~clips["path"].isin(own["path"])]
         parts: list[Samples] = []
@@ -108,5 +108,4 @@ def _joined(folder: Path, count: int, length_s: float) -> list[Samples]:
             if sum(map(len, parts)) >= wanted:
                 break
         mono = resample(torch.from_numpy(np.resize(np.concatenate(parts), wanted)), SAMPLE_RATE_HZ, FILE_RATE_HZ)
-        tracks.append(np.stack([mono.numpy()] * 2))
-    return tracks
+        yield np.stack([mono.numpy()] * 2)
