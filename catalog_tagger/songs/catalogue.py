@@ -10,16 +10,14 @@ from catalog_tagger.songs.recordings import Shard
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import TAG, RunManifest, committed_runs
 from catalog_tagger.tables.views import connect
-from catalog_tagger.tagging.skimming import WHOLE_WITHIN_S
+from catalog_tagger.tagging.skimming import IN_PART_SQL
 
 _REPLACED_SQL: Final = (
     "SELECT run_id, list(track_id) FROM tracks_history ANTI JOIN tracks USING (track_id, run_id) "
     "WHERE run_id IN (SELECT run_id FROM tracks) GROUP BY run_id"
 )
 _CURRENT_SQL: Final = "SELECT run_id, count(*) FROM tracks WHERE status = 'tagged' GROUP BY run_id"
-_IN_PART_SQL: Final = (
-    f"SELECT count(*) FROM tracks WHERE status = 'tagged' AND scanned_s < duration_s - {WHOLE_WITHIN_S}"  # noqa: S608
-)
+_COUNT_IN_PART_SQL: Final = f"SELECT count(*) FROM tracks WHERE status = 'tagged' AND {IN_PART_SQL}"  # noqa: S608
 _COLUMNS: Final = ("track_id", "run_id", "status", "uri", "tagged_at", "scanned_s", "duration_s")
 
 
@@ -83,7 +81,7 @@ def read_catalogue(store: Store, *, kind: str) -> Catalogue:
             )
         old = connection.execute(_REPLACED_SQL).fetchall()
         current = connection.execute(_CURRENT_SQL).fetchall()
-        (in_part,) = connection.execute(_IN_PART_SQL).fetchall()[0]
+        (in_part,) = connection.execute(_COUNT_IN_PART_SQL).fetchall()[0]
     replaced, counts = dict(old), dict(current)
     runs = {}
     for run in tagging:

@@ -26,7 +26,7 @@ from catalog_tagger.fingerprints.landmarks import Peaks, peaks_at
 from catalog_tagger.fingerprints.peaks import SONG_PEAKS
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import table_file
-from catalog_tagger.tagging.skimming import WHOLE_WITHIN_S
+from catalog_tagger.tagging.skimming import heard_in_part
 
 _ROWS: Final = 1 << 14
 #: longer tracks are no songs, unless they are music
@@ -151,7 +151,7 @@ SHOWS_SQL: Final = f"""
 def _current(tracks: pa.Table, replaced: frozenset[str], songs: bool | None) -> Iterator[dict[str, Any]]:
     for row in tracks.filter(pc.equal(tracks["status"], "tagged")).to_pylist():
         song = is_song(row)
-        if row["scanned_s"] is not None and row["scanned_s"] < row["duration_s"] - WHOLE_WITHIN_S:
+        if heard_in_part(row["scanned_s"], row["duration_s"]):
             continue
         if row["track_id"] not in replaced and songs in (None, song):
             yield {**row, "is_song": song}

@@ -25,7 +25,7 @@ from catalog_tagger.errors import QUARANTINE_CODES, UsageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.views import NEWNESS, connect
 from catalog_tagger.tagging.plan import PLAN
-from catalog_tagger.tagging.skimming import LONGEST, WHOLE_WITHIN_S, Depth
+from catalog_tagger.tagging.skimming import IN_PART_SQL, LONGEST, Depth
 
 PASSING: Final = ("unreadable", "decoder_crashed")
 ALL_CODES: Final = "all"
@@ -49,7 +49,7 @@ _CURRENT_SQL: Final = f"""
     SELECT track_id, run_id, uri, audio_etag, error_code,
            CASE WHEN status = 'quarantined' THEN coalesce(attempts, 1) ELSE 0 END AS attempts,
            array_to_string(bundles, chr(10)) = $bundles AS same_bundles,
-           CASE WHEN scanned_s >= duration_s - {WHOLE_WITHIN_S} OR scanned_s IS NULL THEN 'scan'
+           CASE WHEN ({IN_PART_SQL}) IS NOT TRUE THEN 'scan'
                 WHEN content_type = 'music' AND duration_s < {_AUTO_SCANS_S} THEN 'auto' ELSE 'skim' END AS heard_for
     FROM tracks"""  # noqa: S608  a number of this package
 

@@ -25,7 +25,7 @@ from catalog_tagger.tables.commit import RunManifest, Session, committed_runs
 from catalog_tagger.tables.views import connect
 from catalog_tagger.tagging.bundle_set import PEAKS_ID
 from catalog_tagger.tagging.costs import Music
-from catalog_tagger.tagging.skimming import WHOLE_WITHIN_S, Depth
+from catalog_tagger.tagging.skimming import IN_PART_SQL, Depth
 
 #: 128 kb/s, what most lossy catalogues come near to
 _LOSSY_BYTES_PER_S: Final = 16_000.0
@@ -56,7 +56,7 @@ _MUSIC_SQL: Final = f"""
     WITH told AS (
         SELECT duration_s, content_type = 'music' AS music,
                content_type = 'music' AND run_id IN (SELECT unnest($runs)) AS looked_at,
-               scanned_s < duration_s - {WHOLE_WITHIN_S} AS in_part
+               {IN_PART_SQL} AS in_part
         FROM tracks WHERE status = 'tagged' AND content_type IS NOT NULL AND duration_s > 0)
     SELECT count(*), sum(duration_s) FILTER (music) / sum(duration_s),
            count(*) FILTER (looked_at),

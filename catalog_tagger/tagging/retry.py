@@ -28,7 +28,7 @@ from catalog_tagger.tables.commit import run_folder
 from catalog_tagger.tables.views import connect
 from catalog_tagger.tagging.changes import RETRY_MANIFEST, codes_of
 from catalog_tagger.tagging.manifests import tracks_of_rows
-from catalog_tagger.tagging.skimming import WHOLE_WITHIN_S
+from catalog_tagger.tagging.skimming import IN_PART_SQL
 
 _COLUMNS: Final = ("track_id", "run_id", "status", "error_code", "uri", "tagged_at")
 _SQL: Final = """
@@ -36,7 +36,7 @@ _SQL: Final = """
     ORDER BY track_id"""
 _SKIMMED_SQL: Final = f"""
     SELECT track_id, uri, error_code FROM tracks
-    WHERE status = 'tagged' AND scanned_s < duration_s - {WHOLE_WITHIN_S}
+    WHERE status = 'tagged' AND {IN_PART_SQL}
     ORDER BY track_id"""  # noqa: S608  a number of this package
 _SKIMMED_COLUMNS: Final = (*_COLUMNS, "scanned_s", "duration_s")
 _REFUSED: Final = "outside_roots"

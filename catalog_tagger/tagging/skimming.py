@@ -44,12 +44,13 @@ from catalog_tagger.audio import SEGMENT_S
 from catalog_tagger.tagging.content import judge
 
 Depth = Literal["skim", "scan", "auto"]
-DEPTHS: Final[tuple[Depth, ...]] = ("skim", "scan", "auto")
 #: segments of the tracks that are not scanned at once: two minutes to a quarter of an hour
 SHORTEST: Final = 24
 LONGEST: Final = 180
 #: a track of which less than this was not heard was heard whole: the end of one may make no segment
-WHOLE_WITHIN_S: Final = 1.0
+_WHOLE_WITHIN_S: Final = 1.0
+#: `heard_in_part` for an engine, of a row of ``tracks``; null where nothing was heard
+IN_PART_SQL: Final = f"scanned_s < duration_s - {_WHOLE_WITHIN_S}"
 #: of a track that stops early: the chance that the scan would say otherwise
 ERROR: Final = 0.003
 
@@ -162,6 +163,11 @@ def new_places(n_segments: int, look: int) -> tuple[int, ...]:
     """Segments that a look adds, ascending."""
     before = places(n_segments, look - 1) if look else ()
     return tuple(place for place in places(n_segments, look) if place not in before)
+
+
+def heard_in_part(scanned_s: float | None, duration_s: float) -> bool:
+    """Whether a few segments of a track were heard, by its row of ``tracks``."""
+    return scanned_s is not None and scanned_s < duration_s - _WHOLE_WITHIN_S
 
 
 def may_skim(n_segments: int, depth: Depth) -> bool:

@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,15 +28,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench_memory import MB, memory
+from bench_memory import MB
 from conftest import some_sounds
-from processes import descendants
+from watching import watch
 
 from catalog_tagger.audio import SEGMENT_S
+from catalog_tagger.errors import EXIT_OK, EXIT_QUARANTINED
 from catalog_tagger.tagging.bundle_set import BundleSet, load_bundles
 
 BATCH = 32
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -90,41 +88,21 @@ def measure_steps(steps: Sequence[Step], rounds: int, *, repeats: int = 5) -> No
             step.cpu_ms.append((time.process_time() - begun) * 1000 / repeats / BATCH)
 
 
-def cpu_s(pid: int) -> tuple[str, float]:
-    """(Start of a process, seconds of CPU that it has used); ids are given out again."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return f"{pid}/{fields[19]}", (int(fields[11]) + int(fields[12])) / _TICKS
-
-
 def tag(source: str, bundles: Sequence[str]) -> Job:
     """Run the command and watch its processes."""
     with tempfile.TemporaryDirectory() as warehouse:
         program = [sys.executable, "-c", "from catalog_tagger.cli.main import main; main()"]
         chosen = [part for name in bundles for part in ("--bundle", name)]
-        environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-        command = [*program, "tag", source, "-w", warehouse, "--json", *chosen]
-        job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
-        used: dict[str, float] = {}
-        peak = 0
-        while job.poll() is None:
-            now = 0
-            for pid in [job.pid, *descendants(job.pid)]:
-                now += memory(pid, "smaps_rollup", "Pss")
-                try:
-                    process, seconds = cpu_s(pid)
-                except OSError:
-                    continue  # it has ended
-                used[process] = seconds
-            peak = max(peak, now)
-            time.sleep(0.25)
-        out = json.loads(job.communicate()[0])
+        command = [*program, "tag", source, "-w", warehouse, "--depth", "scan", "--json", *chosen]
+        job = watch(command, ends=(EXIT_OK, EXIT_QUARANTINED))
+        out = json.loads(job.output)
         hours = out["audio_s"] / 3600
         sizes = {table: data_bytes(Path(warehouse), table) / hours for table in ("tracks", "segments")}
     return Job(
         bundles=out["bundles"],
         wall_s=out["wall_s"],
-        cpu_s=sum(used.values()),
-        peak_bytes=peak,
+        cpu_s=job.cpu_s,
+        peak_bytes=job.peak_bytes,
         audio_s=out["audio_s"],
         bytes_per_hour=sizes,
     )

@@ -18,12 +18,12 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench_bundles import cpu_s
 from bench_memory import memory
 from processes import descendants
 
 _LOOK_EVERY_S: Final = 0.05
 _COUNT_EVERY_S: Final = 1.0
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,15 @@ class Watched:
     """From its start until its first result was there; None where none was looked for or found."""
 
 
-def watch(command: Sequence[str], *, appeared: Callable[[], bool] | None = None) -> Watched:
+def watch(command: Sequence[str], *, appeared: Callable[[], bool] | None = None, ends: Sequence[int] = (0,)) -> Watched:
     """Run a command to its end.
 
     Parameters
     ----------
     appeared
         Whether the first result is there, asked twenty times a second.
+    ends
+        Exit codes that are no failure.
 
     Raises
     ------
@@ -68,9 +70,15 @@ def watch(command: Sequence[str], *, appeared: Callable[[], bool] | None = None)
         wall = time.perf_counter() - begun
         output.seek(0)
         errors.seek(0)
-        if job.returncode:
+        if job.returncode not in ends:
             raise RuntimeError(f"{' '.join(command)} ended with {job.returncode}: {errors.read().strip()[-500:]}")
         return Watched(output.read(), wall, sum(used.values()), peak, first)
+
+
+def cpu_s(pid: int) -> tuple[str, float]:
+    """(Start of a process, seconds of CPU that it has used); ids are given out again."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return f"{pid}/{fields[19]}", (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def _count(pids: Sequence[int], used: dict[str, float]) -> int:

@@ -13,10 +13,10 @@ from warehouse import put_run, track_row
 
 from catalog_tagger.storage import Store
 from catalog_tagger.tagging.config import make_config
-from catalog_tagger.tagging.costs import MACHINES, Catalogue, core_rate, per_million
+from catalog_tagger.tagging.costs import BY_DEPTH, MACHINES, Catalogue, core_rate, per_million
 from catalog_tagger.tagging.estimate import cost_of, plan_only, wall_seconds
 from catalog_tagger.tagging.rates import START_S
-from catalog_tagger.tagging.skimming import DEPTHS, Depth
+from catalog_tagger.tagging.skimming import Depth
 from catalog_tagger.tagging.track_list import TRACK_LIST
 
 
@@ -87,7 +87,7 @@ def test_a_plan_without_any_size_claims_neither_time_nor_cost(bundle: str, tmp_p
     assert nothing.per_million == ()
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("depth", BY_DEPTH)
 def test_a_plan_tells_what_a_million_such_tracks_cost(depth: Depth, bundle: str, tmp_path: Path) -> None:
     sizes = (None, 16_000 * 200, None, 16_000 * 400)
     rows = [{"track_id": str(i), "uri": f"/{i}.mp3", "size_bytes": size} for i, size in enumerate(sizes)]

@@ -17,7 +17,7 @@ from warehouse import manifest_of, put_run, put_shard, track_row
 
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import RunManifest, Session, commit_run
-from catalog_tagger.tagging.costs import MUSIC, SETTLED, Music
+from catalog_tagger.tagging.costs import BY_DEPTH, MUSIC, SETTLED, Music
 from catalog_tagger.tagging.estimate import wall_seconds
 from catalog_tagger.tagging.rates import (
     START_S,
@@ -29,7 +29,7 @@ from catalog_tagger.tagging.rates import (
     measured_rates,
     usable_cpus,
 )
-from catalog_tagger.tagging.skimming import DEPTHS, Depth
+from catalog_tagger.tagging.skimming import Depth
 from catalog_tagger.tagging.track_list import TRACK_LIST
 
 
@@ -114,12 +114,12 @@ def test_runs_with_the_same_bundles_count_before_others() -> None:
     assert alone == (pytest.approx(300.0), [quick]), "better than no measurement"
 
 
-@given(of=st.dictionaries(st.sampled_from(DEPTHS), st.floats(10, 1e4)), before=st.floats(10, 1e4))
+@given(of=st.dictionaries(st.sampled_from(BY_DEPTH), st.floats(10, 1e4)), before=st.floats(10, 1e4))
 def test_a_rate_is_that_of_runs_of_the_same_depth(of: dict[Depth, float], before: float) -> None:
     """Manifests from before depths were kept name none, and their runs heard everything."""
     worked = session(START_S + 100, cpus=1)
     runs = [replace(run(rate * 100, worked), config={"depth": depth}) for depth, rate in of.items()]
-    for depth in DEPTHS:
+    for depth in BY_DEPTH:
         rate, used = measured_rate(runs, depth=depth)
         assert (rate, len(used)) == ((pytest.approx(of[depth]), 1) if depth in of else (None, 0))
     rate, used = measured_rate([run(before * 100, worked), *runs], depth="scan")
