@@ -58,7 +58,8 @@ def against(section: str, ours: Contender, name: str, peers: Sequence[Contender]
     """Our row beside the fastest of some peers, chosen in each round."""
     live = [peer.speeds for peer in peers if peer.speeds]
     fastest = [max(speeds) for speeds in zip(*live, strict=True)]
-    reason = ours.reason if live else "; ".join(dict.fromkeys(peer.reason for peer in peers))
+    reasons = [ours.reason, *(() if live else dict.fromkeys(peer.reason for peer in peers))]
+    reason = "; ".join(filter(None, reasons))
     return Row(section, ours.name, ours.speeds, peer=name, peer_figures=fastest, target=target, note=reason)
 
 

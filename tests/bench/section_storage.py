@@ -29,14 +29,13 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench_bundles import cpu_s
 from fault_proxy import FaultProxy, fault_proxy
 from measuring import Settings
 from processes import descendants
 from results import Row, Target
 from section_end_to_end import Catalogue, make_catalogue
 from servers import BUCKET, rclone_server
-from watching import watch
+from watching import cpu_s, watch
 
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import read_shards
