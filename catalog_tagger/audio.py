@@ -112,6 +112,7 @@ class AudioStream:
     def __init__(self, source: AudioSource, *, max_duration_s: float = math.inf) -> None:
         self._file, self._owns_file = _as_file(source)
         self._origin_s: float | None = None
+        self._rate: ToRate | None = None
         self.decoded_samples = 0
         try:
             size = self._file.seek(0, io.SEEK_END)
@@ -155,7 +156,7 @@ class AudioStream:
     def _blocks(self, size: int) -> Iterator[Pcm]:
         held: list[Pcm] = []
         n_held = 0
-        for _, piece in _resampled(self._container, self._stream):
+        for _, piece in self._resampled():
             held.append(piece)
             n_held += len(piece)
             self.decoded_samples += len(piece)
@@ -193,7 +194,9 @@ class AudioStream:
             raise AudioError("decode_failed", f"cannot seek to {start_s:.1f} s: {reason_of(error)}") from error
         out = np.zeros(want, dtype=np.int16)
         filled = 0
-        for at, piece in _resampled(self._container, self._stream, origin_s=self._origin_s):
+        if lead_in_s <= 0.0:
+            self._rate = None  # what it holds of the window before would be heard in this one
+        for at, piece in self._resampled(origin_s=self._origin_s, until=first + want):
             begin = at - first
             source = piece[max(0, -begin) : max(0, want - begin)]
             begin = max(0, begin)
@@ -202,6 +205,36 @@ class AudioStream:
             if at + len(piece) >= first + want:
                 break
         return out[:filled]
+
+    def _resampled(self, *, origin_s: float = 0.0, until: int | None = None) -> Iterator[tuple[int, Pcm]]:
+        """(position at 16 kHz by the stream's clock, samples) of every piece from the present read position on.
+
+        Whoever reads `until` some position jumps about in the stream, and the resampler is kept for the next time.
+        """
+        rate, self._rate = self._rate, None
+        position: int | None = None
+        for frame in _frames(self._container, self._stream):
+            if position is None:
+                seconds = 0.0 if frame.pts is None else float(frame.pts * frame.time_base) - origin_s
+                position = seconds_to_samples(seconds)
+                if rate is not None and rate.takes(frame):
+                    position -= rate.jump()
+                else:
+                    rate = None
+            pieces: list[Pcm] = []
+            if rate is None or not rate.takes(frame):  # chained or spliced streams change their format on the way
+                pieces += rate.rest() if rate is not None else []
+                rate = ToRate(frame, rate_hz=SAMPLE_RATE_HZ)
+            self._rate = rate if until is not None else None
+            enough = None if until is None else max(0, until - position)
+            for piece in pieces + rate.add(frame, enough=enough):
+                yield position, piece
+                position += len(piece)
+        self._rate = None
+        if rate is not None and position is not None:
+            for piece in rate.rest():
+                yield position, piece
+                position += len(piece)
 
     def _first_frame_s(self) -> float:
         """Clock of the first sample that decodes, which is time 0: encoders start it off zero."""
@@ -318,24 +351,3 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
     except av.error.FFmpegError as error:
         if not started:
             raise AudioError("decode_failed", f"nothing could be decoded: {reason_of(error)}") from error
-
-
-def _resampled(container: Any, stream: Any, *, origin_s: float = 0.0) -> Iterator[tuple[int, Pcm]]:
-    """(position at 16 kHz by the stream's clock, samples) of every piece from the present read position on."""
-    rate: ToRate | None = None
-    position: int | None = None
-    for frame in _frames(container, stream):
-        if position is None:
-            seconds = 0.0 if frame.pts is None else float(frame.pts * frame.time_base) - origin_s
-            position = seconds_to_samples(seconds)
-        pieces: list[Pcm] = []
-        if rate is None or not rate.takes(frame):  # chained or spliced streams change their format on the way
-            pieces += rate.rest() if rate is not None else []
-            rate = ToRate(frame, rate_hz=SAMPLE_RATE_HZ)
-        for piece in pieces + rate.add(frame):
-            yield position, piece
-            position += len(piece)
-    if rate is not None and position is not None:
-        for piece in rate.rest():
-            yield position, piece
-            position += len(piece)

@@ -19,6 +19,8 @@ from catalog_tagger.errors import AudioError
 Pcm: TypeAlias = npt.NDArray[np.int16]
 
 _GATHERED: Final = 32768
+#: samples that the filter wants beyond the last one that it gives
+_HELD_BACK: Final = 64
 _RATES_HZ: Final = (4000, 768000)
 _MOST_CHANNELS: Final = 64
 
@@ -45,6 +47,8 @@ class ToRate:
     def __init__(self, frame: Any, *, rate_hz: int) -> None:
         require_sane(frame.sample_rate, frame.layout.nb_channels)
         self._shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        self._ratio = rate_hz / frame.sample_rate
+        self._taken = self._given = 0
         self._fifo = av.AudioFifo()
         self._resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
 
@@ -52,11 +56,20 @@ class ToRate:
         """Whether a frame has the format of this instance."""
         return (frame.format.name, frame.layout.name, frame.sample_rate) == self._shape
 
-    def add(self, frame: Any) -> list[Pcm]:
-        """Take a frame in; gives samples when enough were gathered."""
+    def add(self, frame: Any, *, enough: int | None = None) -> list[Pcm]:
+        """Take a frame in; gives samples when enough were gathered: so many of them, where that is little."""
         frame.pts = None  # gaps in the clock must not become gaps or repeats in the samples
         self._fifo.write(frame)
-        return self._resampled(self._fifo.read()) if self._fifo.samples >= _GATHERED else []
+        gathered = _GATHERED if enough is None else min(_GATHERED, (enough + _HELD_BACK) / self._ratio)
+        return self._resampled(self._fifo.read()) if self._fifo.samples >= gathered else []
+
+    def jump(self) -> int:
+        """Frames from elsewhere in the stream follow; gives how many samples of earlier ones come before theirs.
+
+        Making an instance costs as much as resampling some seconds.
+        """
+        self._fifo.read()
+        return round(self._taken * self._ratio) - self._given
 
     def rest(self) -> list[Pcm]:
         """The end of the samples; with large frames the resampler alone holds up to 4 s until this."""
@@ -65,7 +78,10 @@ class ToRate:
 
     def _resampled(self, frame: Any) -> list[Pcm]:
         try:
-            return [out.to_ndarray()[0] for out in self._resampler.resample(frame)]
+            self._taken += frame.samples if frame is not None else 0
+            pieces = [out.to_ndarray()[0] for out in self._resampler.resample(frame)]
+            self._given += sum(map(len, pieces))
+            return pieces
         except MemoryError:
             raise
         except (av.error.FFmpegError, ValueError) as error:
