@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Final, cast
 
@@ -76,8 +77,20 @@ def fused(model: nn.Module, *, dtype: torch.dtype | None = None) -> nn.Module:
     if not can_fuse(dtype):
         return model.eval()
     result = copy.deepcopy(model).eval().requires_grad_(False)
-    _replace(result, dtype)
+    with _one_thread():
+        _replace(result, dtype)
     return FewAtOnce(result, most=_AT_ONCE[dtype])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """oneDNN picks the filters' order for as many threads as torch has, and that for one suits any number better."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class FewAtOnce(nn.Module):
