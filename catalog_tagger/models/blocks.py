@@ -13,7 +13,7 @@ def loudest_frame(loudness: Tensor, *, floor_bits: float) -> Tensor:
 
 def without_level(features: Tensor, loudest: Tensor, *, range_bits: float) -> Tensor:
     """Features about the level of the loudest frame, within -1...1, (batch, frames, bins) to the same."""
-    return ((features - loudest[:, :, None]) / range_bits).clamp(-1.0, 1.0)
+    return (features - loudest[:, :, None]).div_(range_bits).clamp_(-1.0, 1.0)
 
 
 def convolution(inputs: int, outputs: int, *, size: int = 3, stride: int | tuple[int, int] = 1) -> nn.Sequential:

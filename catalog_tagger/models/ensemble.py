@@ -9,6 +9,7 @@ ensembles", NeurIPS 2017, section 2.4; logits are averaged here, which keeps cal
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -61,5 +62,7 @@ class ResidualEnsemble(nn.Module):
         In training every answer, (members * batch, n_labels), member by member, so that each is
         corrected for its own: together they would divide the work and err together.
         """
-        answers = [member(features) for member in self.members]
+        members = [cast("ResidualCNN", member) for member in self.members]
+        levelled = members[0].level(features)  # the same for each: they share the settings of it
+        answers = [member.of_levelled(levelled) for member in members]
         return torch.cat(answers) if self.training else torch.stack(answers).mean(dim=0)

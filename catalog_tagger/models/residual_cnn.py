@@ -85,9 +85,12 @@ class ResidualCNN(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (batch, n_labels) of CQT-grams (batch, frames, bins)."""
+        return self.of_levelled(self.level(features))
+
+    def of_levelled(self, levelled: Tensor) -> Tensor:
+        """Logits (batch, n_labels) of what `level` answers."""
         # The one channel last, in the strides as well: torch takes the layout of all maps from them.
-        x = self.level(features)[..., None].permute(0, 3, 1, 2)
-        x = self.stages(x)
+        x = self.stages(levelled[..., None].permute(0, 3, 1, 2))
         parts = torch.tensor_split(x, self.bands, dim=3)
         x = self.mix(torch.cat([pooled for part in parts for pooled in (part.mean(dim=3), part.amax(dim=3))], dim=1))
         weight = torch.softmax(self.attention(x), dim=2)
