@@ -18,8 +18,8 @@ import json
 import os
 import traceback
 from collections import deque
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,37 +40,14 @@ from catalog_tagger.tagging.plan import read_shard_tracks
 from catalog_tagger.tagging.progress import MOST_DEATHS, Reporter
 from catalog_tagger.tagging.rows import PieceRows
 from catalog_tagger.tagging.scoring import ScoringThreads
-from catalog_tagger.tagging.skimming import Depth, decide
+from catalog_tagger.tagging.skimming import decide
 from catalog_tagger.tagging.tagger import Scorer
+from catalog_tagger.tagging.worker import ActorJob
 from catalog_tagger.tracing import span
 
 
-@dataclass(frozen=True, kw_only=True)
-class ActorJob:
-    """What an actor needs to know of the job."""
-
-    run_id: str
-    warehouse: str
-    plan: str
-    bundle_ids: tuple[str, ...]
-    """What the driver planned with; an actor that loads anything else must not write."""
-    bundles: tuple[str, ...]
-    device: Literal["auto", "cpu", "gpu"]
-    batch_segments: int | None
-    precision: Literal["auto", "float32"]
-    scoring_threads: int
-    """Batches that an actor on a CPU scores at a time."""
-    tracks_in_flight: int
-    max_duration_s: float
-    decode_timeout_s: float
-    """Most seconds for a minute of audio."""
-    decode_memory_bytes: int
-    roots: tuple[str, ...]
-    depth: Depth
-
-
-class ShardTagger:
-    """Callable of `ray.data.Dataset.map_batches`, one piece per call."""
+class PieceTagger:
+    """What `worker.ShardTagger` does, one piece per call."""
 
     def __init__(self, job: ActorJob, board: Any) -> None:
         self.job = job

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from importlib import import_module
 from typing import Any, Final
 
 import ray
@@ -30,6 +29,7 @@ from catalog_tagger.tagging.cluster import ClusterSize, connected, map_pieces, p
 from catalog_tagger.tagging.config import TagConfig
 from catalog_tagger.tagging.pieces import Piece
 from catalog_tagger.tagging.progress import MOST_DEATHS, Progress, make_board
+from catalog_tagger.tagging.worker import ActorJob, ShardTagger
 
 _LOOK_EVERY_S: Final = 0.5
 #: a round that begins with so many whole shards, or parts of shards, that kill their actors, and nothing done,
@@ -37,7 +37,6 @@ _LOOK_EVERY_S: Final = 0.5
 _HOPELESS: Final = 3
 _HOPELESS_PARTS: Final = 32
 
-_ACTOR: Final = "catalog_tagger.tagging.actor"
 #: without GPUs: while one begins or ends a piece, the other has work for all cores
 _ACTORS_OF_A_NODE: Final = 2
 #: cores that one interpreter can keep busy
@@ -77,13 +76,7 @@ def execute(
     CatalogTaggerError
         As `job.run_tag_job`.
     """
-    # torch is imported while Ray starts: each takes seconds, and Ray's are spent waiting for its processes
-    imported = threading.Thread(target=import_module, args=(_ACTOR,), name="import", daemon=True)
-    imported.start()
     with connected(config.ray_address) as cluster:
-        imported.join()
-        from catalog_tagger.tagging.actor import ActorJob, ShardTagger
-
         lease.measure(_measured)
         actors, on_gpu = _actors(config, cluster, len(pieces))
         job = ActorJob(

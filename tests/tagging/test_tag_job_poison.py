@@ -12,8 +12,8 @@ from job_runs import by_track, rows, run
 from catalog_tagger.errors import RunError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import read_manifest
-from catalog_tagger.tagging import actor
-from catalog_tagger.tagging.actor import ShardTagger
+from catalog_tagger.tagging import execution
+from catalog_tagger.tagging.actor import PieceTagger
 from catalog_tagger.tagging.rows import PieceRows
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("local_ray")]
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("local_ray
 TRACKS = 40
 
 
-class DiesOfPoison(ShardTagger):
+class DiesOfPoison(PieceTagger):
     """A tagging actor whose models meet an error that nobody foresaw."""
 
     word = "poison"
@@ -50,7 +50,7 @@ def with_actor(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the actor's process does not find this file
-    monkeypatch.setattr(actor, "ShardTagger", kind)
+    monkeypatch.setattr(execution, "ShardTagger", kind)
 
 
 def test_the_track_that_kills_its_actors_is_found_and_quarantined_alone(
