@@ -42,6 +42,7 @@ from catalog_tagger.resampling import Pcm
 from catalog_tagger.tagging.encoded import Encoded
 from catalog_tagger.tagging.memory import within
 from catalog_tagger.tagging.skimming import Depth, may_skim, new_places
+from catalog_tagger.tagging.turns import ask_for_long_turns
 from catalog_tagger.tracing import span
 
 #: blocks that a decoder may be ahead of the actor
@@ -186,6 +187,7 @@ def _explained(error: Exception, memory_bytes: int | None) -> AudioError | Stora
 def _decode_task(
     encoded: Encoded, *, max_duration_s: float, memory_bytes: int, look: Look | None
 ) -> Iterator[Started | Item]:
+    ask_for_long_turns()
     yield Started(pid=os.getpid(), node_id=ray.get_runtime_context().get_node_id())
     with span("decode", uri=encoded.track_uri, look=None if look is None else look.number):
         yield from decode(encoded, max_duration_s=max_duration_s, memory_bytes=memory_bytes, look=look)

@@ -25,6 +25,7 @@ import torch
 from catalog_tagger.resampling import Pcm
 from catalog_tagger.tagging.heard import Scores
 from catalog_tagger.tagging.tagger import Scorer
+from catalog_tagger.tagging.turns import ask_for_long_turns
 from catalog_tagger.tracing import span
 
 Owner = TypeVar("Owner")
@@ -61,7 +62,9 @@ class ScoringThreads(Generic[Owner]):
             _keep_memory()
         self._most = (threads if on_cpu else 1) + _WAITING
         self._scorer = scorer
-        self._pool = ThreadPoolExecutor(self._most - _WAITING, thread_name_prefix="scoring")
+        self._pool = ThreadPoolExecutor(
+            self._most - _WAITING, thread_name_prefix="scoring", initializer=ask_for_long_turns if on_cpu else None
+        )
         self._begun: deque[tuple[Owner, Future[Scores]]] = deque()
 
     def add(self, segments: Pcm, owner: Owner) -> Iterator[tuple[Owner, Scores]]:
