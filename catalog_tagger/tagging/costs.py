@@ -35,12 +35,12 @@ Listener = Literal["bfloat16", "float32", "gpu"]
 BY_DEPTH: Final[tuple[Depth, ...]] = ("skim", "auto", "scan")
 
 #: seconds of audio per second and core: MP3 to samples at 16 kHz, tracks of four minutes one after the other
-DECODE: Final = 1075.0
+DECODE: Final = 948.0
 #: the same for transform, peaks and the three networks that ship, batches of 32 segments. float32 as on CPUs without
 #: AVX-512: 430 with it, times 0.93, measured with torch and oneDNN held to AVX2
-LISTEN: Final[Mapping[Listener, float]] = {"bfloat16": 770.0, "float32": 400.0}
+LISTEN: Final[Mapping[Listener, float]] = {"bfloat16": 863.0, "float32": 400.0}
 #: decoding windows of 5 s that are sought, relative to as much audio in one piece
-SEEK: Final = 1.5
+SEEK: Final = 1.35
 #: seconds of a core for a track of any length: Ray's task and messages, rows
 TRACK: Final = 0.010
 #: of music, the share that a look settles: tracks that a job of depth auto left after a look
@@ -51,8 +51,8 @@ MUSIC: Final = 0.9
 HALF: Final = 0.6
 
 #: milliseconds of a core for 5 s of audio, each part by itself, networks in bfloat16
-_FRONT_MS: Final = 1.2 + 0.55
-_NETWORK_MS: Final[Mapping[str, float]] = {"speech_music": 2.2, "voice_gender": 1.3, "tagger": 1.1}
+_FRONT_MS: Final = 1.0 + 0.31
+_NETWORK_MS: Final[Mapping[str, float]] = {"speech_music": 1.93, "voice_gender": 1.19, "tagger": 1.0}
 _MEAN_MS: Final = sum(_NETWORK_MS.values()) / len(_NETWORK_MS)
 
 PRICES_OF: Final = "AWS us-east-1, on demand, April 2026"

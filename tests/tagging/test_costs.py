@@ -43,18 +43,18 @@ def test_a_million_songs_of_four_minutes_by_hand() -> None:
     window, whole = 0.125, 1 - MUSIC * SETTLED
     overhead = TRACK / 240
     rates = {
-        "skim": 1 / (1.5 * window / 1075 + window / 770 + overhead),
-        "auto": 1 / ((1.5 * window + whole) / 1075 + (window + whole) / 770 + overhead),
-        "scan": 1 / (1 / 1075 + 1 / 770 + overhead),
+        "skim": 1 / (1.35 * window / 948 + window / 863 + overhead),
+        "auto": 1 / ((1.35 * window + whole) / 948 + (window + whole) / 863 + overhead),
+        "scan": 1 / (1 / 948 + 1 / 863 + overhead),
     }
     for depth in BY_DEPTH:
         million = million_on(WHOLE, depth, Catalogue(track_s=240.0))
         assert million.machine_hours == pytest.approx(1e6 * 240 / (rates[depth] * 16) / 3600)
         assert million.cost == pytest.approx(million.machine_hours * 0.82112)
     assert [round(million.cost, 2) for million in per_million(Catalogue(track_s=240.0))] == [
-        *(1.29, 2.88, 7.77),
-        *(2.25, 5.28, 14.76),
-        *(1.99, 3.76, 8.93),
+        *(1.25, 2.82, 7.72),
+        *(2.26, 5.4, 15.29),
+        *(2.02, 4.03, 10.08),
     ]
 
 
