@@ -9,6 +9,7 @@ Layout of a warehouse::
     tracks/run_id=<run>/<shard>.parquet     written after the other tables: its presence ends the shard
     runs/<run>/removed.parquet tracks that the source no longer lists, where there are any
     runs/<run>/manifest.json   written last, once: counts, and every file with its rows and size
+    commits/<run>.parquet      the run as a row, for engines that read whole folders (`published`)
 
 A file's name is made of its shard alone (or of the part of it, `tagging.pieces`) and it is put whole, so
 a retry replaces it with the same rows. A run without ``manifest.json`` does not exist for readers. The

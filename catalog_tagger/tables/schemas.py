@@ -261,6 +261,27 @@ DECISIONS: Final = pa.schema(
     metadata={"comment": "one row per flag that an editor has decided on, the last decision"},
 )
 
+RUNS: Final = pa.schema(
+    [
+        _field("run_id", pa.string(), "the run, sortable by when it began", nullable=False),
+        _field("started_at", pa.string(), "when it began, ISO 8601 in UTC", nullable=False),
+        _field("committed_at", pa.string(), "when its rows became visible, ISO 8601 in UTC", nullable=False),
+        _field("source", pa.string(), "the catalogue, or the metadata", nullable=False),
+        _field("bundles", pa.list_(pa.string()), "models that it used, as name@fingerprint", nullable=False),
+        _field("tracks", pa.int64(), "tracks planned, or looked at", nullable=False),
+        _field("tagged", pa.int64(), "of these, tracks with an answer", nullable=False),
+        _field("quarantined", pa.int64(), "of these, tracks without", nullable=False),
+        _field("up_to_date", pa.int64(), "tracks of the source that were left alone", nullable=False),
+        _field("segments", pa.int64(), "segments heard", nullable=False),
+        _field("audio_s", pa.float64(), "seconds of audio of the tracks tagged", nullable=False),
+        _field("wall_s", pa.float64(), "seconds it took", nullable=False),
+        _field("removed", pa.int64(), "tracks that the source no longer lists", nullable=False),
+        _field("size_bytes", pa.int64(), "encoded audio of the tracks planned", nullable=False),
+        _field("kind", pa.string(), "tag, songs or reconcile", nullable=False),
+    ],
+    metadata={"comment": "one row per committed run"},
+)
+
 #: kind of run -> its tables, with the one whose file ends a work shard last
 TABLES_OF: Final[dict[str, dict[str, pa.Schema]]] = {
     "tag": {"segments": SEGMENTS, "fingerprints": FINGERPRINTS, "tracks": TRACKS},

@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import pyarrow as pa
@@ -29,7 +29,8 @@ import pyarrow.parquet as pq
 
 from catalog_tagger.errors import StorageError, UsageError
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.commit import TAG, RunManifest, committed_runs
+from catalog_tagger.tables.commit import TAG, committed_runs
+from catalog_tagger.tables.published import runs_table
 from catalog_tagger.tables.schemas import TABLES, TABLES_OF
 
 #: The rule of "current", the only place that states it: columns of `tracks_history` and `runs`, the weightiest first.
@@ -61,26 +62,6 @@ _TAGS_SQL: Final = {
 
 _FETCHERS: Final = 16
 
-_RUNS: Final = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("started_at", pa.string()),
-        ("committed_at", pa.string()),
-        ("source", pa.string()),
-        ("bundles", pa.list_(pa.string())),
-        ("tracks", pa.int64()),
-        ("tagged", pa.int64()),
-        ("quarantined", pa.int64()),
-        ("up_to_date", pa.int64()),
-        ("segments", pa.int64()),
-        ("audio_s", pa.float64()),
-        ("wall_s", pa.float64()),
-        ("removed", pa.int64()),
-        ("size_bytes", pa.int64()),
-        ("kind", pa.string()),
-    ]
-)
-
 
 def connect(
     warehouse: Store, *, tables: Iterable[str] = tuple(TABLES), columns: Sequence[str] | None = None
@@ -109,7 +90,7 @@ def connect(
     connection.execute("SET enable_progress_bar = false")  # it would write into the answer on standard output
     if not warehouse.is_local:
         connection.register_filesystem(warehouse.fs)
-    connection.register("runs", _runs_table(runs))
+    connection.register("runs", runs_table(runs))
     for table in sorted(tables, key=lambda name: name != "tracks"):  # which the views of others look at
         files = [entry.name for run in runs for entry in run.files if entry.table == table]
         try:
@@ -169,8 +150,3 @@ def query(warehouse: Store, sql: str) -> pa.Table:
             raise UsageError(str(error)) from error
         except AttributeError:
             raise UsageError(f"the statement returns no rows: {json.dumps(sql)}; use a SELECT") from None
-
-
-def _runs_table(runs: list[RunManifest]) -> pa.Table:
-    rows: list[dict[str, Any]] = [{name: getattr(run, name) for name in _RUNS.names} for run in runs]
-    return pa.Table.from_pylist(rows, schema=_RUNS)

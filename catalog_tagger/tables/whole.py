@@ -19,6 +19,7 @@ from catalog_tagger._version import __version__
 from catalog_tagger.errors import RunError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import RunManifest, Session, commit_run, table_file, write_table
+from catalog_tagger.tables.published import publish
 
 
 def _now() -> str:
@@ -86,4 +87,5 @@ def commit_tables(
     )
     if not commit_run(store, manifest):
         raise RunError(f"run {run_id}: another driver has committed it; run again with another --run-id")
+    publish(store)
     return manifest

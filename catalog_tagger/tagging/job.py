@@ -38,6 +38,7 @@ from catalog_tagger.tables.commit import (
     unfinished_runs,
 )
 from catalog_tagger.tables.lease import HeldLease, Lease, hold, read_leases, require_free
+from catalog_tagger.tables.published import publish
 from catalog_tagger.tagging.bundle_names import name_bundles
 from catalog_tagger.tagging.changes import Selection, select_changed
 from catalog_tagger.tagging.config import TagConfig
@@ -324,6 +325,7 @@ def _execute(
     lease.require()
     if not commit_run(warehouse, manifest):
         raise RunError(f"run {config.run_id}: another driver has committed it; nothing is lost and nothing is twice")
+    publish(warehouse)
     return manifest
 
 
