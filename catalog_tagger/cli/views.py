@@ -1,0 +1,37 @@
+"""``catalog-tagger views``: the warehouse as views of a SQL engine."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(short_help="Print the warehouse's views for your SQL engine.")
+@click.argument("warehouse")
+@click.option(
+    "--engine", required=True, help="duckdb, spark, clickhouse, datafusion, polars, athena (Trino) or bigquery."
+)
+@click.option("--at", "place", help="Where the engine finds the warehouse, if not where this command does.")
+def views(warehouse: str, engine: str, place: str | None) -> None:
+    """Print statements that define the views of WAREHOUSE for an engine: runs, tracks, segments, songs, flags, ...
+
+    They read whole folders, so they are made once; runs that are committed later are seen as they come. The files
+    that engines need beside the tables are added where a warehouse lacks them.
+
+    \b
+    Examples:
+      catalog-tagger views tags --engine duckdb > views.sql
+      catalog-tagger views s3://bucket/tags --engine spark --at s3a://bucket/tags > views.sql
+      catalog-tagger views s3://bucket/tags --engine athena > views.sql
+      catalog-tagger views tags --engine polars > warehouse.py
+    """
+    from catalog_tagger.errors import UsageError
+    from catalog_tagger.storage import Store
+    from catalog_tagger.tables.engines import script
+    from catalog_tagger.tables.published import publish
+
+    store = Store(warehouse)
+    if not store.children("runs"):
+        raise UsageError(f"{store.uri}: no warehouse here; make one with: catalog-tagger tag SOURCE --warehouse W")
+    text = script(engine, place or store.uri)
+    publish(store)
+    click.echo(text, nl=False)
