@@ -166,6 +166,13 @@ class Store:
         with explained(self.uri_of(name)), suppress(FileNotFoundError):
             self.fs.rm_file(self.path(name))
 
+    def remove_below(self, name: str) -> None:
+        """Remove a folder with all that is in it; no error where there is none. The root itself is refused."""
+        if not name.strip("/"):
+            raise ValueError("a whole store is not removed")
+        with explained(self.uri_of(name)), suppress(FileNotFoundError):
+            self.fs.rm(self.path(name), recursive=True)
+
     def sweep(self, name: str) -> None:
         """Remove from a local folder what writers that were killed left half-written; nobody may be writing there."""
         if self.is_local:
