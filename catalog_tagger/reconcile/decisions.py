@@ -6,6 +6,9 @@ nothing, or leave a flag's own state as it is, are no decisions. Every decision 
 the run of the optional column ``run_id`` has it, or the newest one. Without that column a decision
 that is known already is not taken anew, so that a file which grows can be given again and again.
 
+What reviewers decided (`reviewed`) comes before a file: rows that no run has taken in yet, the latest on each flag. A
+withdrawn decision is as if there had been none.
+
 By kind, the log odds of all confidences are shifted by what makes the decisions likeliest, with a prior
 of mean 0 and spread 1; each run's shifts are in its manifest, so that the confidence before can be found again.
 
@@ -25,6 +28,7 @@ import pyarrow as pa
 
 from catalog_tagger.errors import UsageError
 from catalog_tagger.reconcile.reading import open_rows, quoted, unreadable
+from catalog_tagger.reconcile.reviewed import WITHDRAWN, Reviewed, latest
 from catalog_tagger.tables.schemas import DECISIONS
 
 ACCEPTED: Final = "accepted"
@@ -80,7 +84,11 @@ def fit_shifts(decisions: Iterable[Mapping[str, Any]]) -> dict[str, Shift]:
 
 
 def gather(
-    connection: duckdb.DuckDBPyConnection, place: str | None, *, shifts: Mapping[str, Mapping[str, float]]
+    connection: duckdb.DuckDBPyConnection,
+    place: str | None,
+    *,
+    shifts: Mapping[str, Mapping[str, float]],
+    reviewed: Iterable[Reviewed] = (),
 ) -> list[dict[str, Any]]:
     """All decisions so far, rows of `schemas.DECISIONS` but for the run, those of a file last.
 
@@ -90,11 +98,29 @@ def gather(
         With views `decisions`, `flags_history` and `runs`.
     shifts
         Run -> kind -> the mean shift that its confidences had.
+    reviewed
+        What reviewers decided since the last run, in the order of their times.
     """
     kept = {row["flag_id"]: row for row in connection.sql("SELECT * FROM decisions").to_arrow_table().to_pylist()}
-    if place is None:
-        return list(kept.values())
-    given = _read(connection, place)
+    by_reviewers = latest(list(reviewed))
+    for flag_id in [flag_id for flag_id, row in by_reviewers.items() if row.decision == WITHDRAWN]:
+        del by_reviewers[flag_id]
+        kept.pop(flag_id, None)
+    given = {flag_id: (row.decision, row.run_id) for flag_id, row in by_reviewers.items()}
+    _take(connection, "review", given, kept, shifts)
+    if place is not None:
+        _take(connection, place, _read(connection, place), kept, shifts)
+    return list(kept.values())
+
+
+def _take(
+    connection: duckdb.DuckDBPyConnection,
+    place: str,
+    given: Mapping[str, tuple[str, str | None]],
+    kept: dict[str, dict[str, Any]],
+    shifts: Mapping[str, Mapping[str, float]],
+) -> None:
+    """Add what was given at a place to what is kept."""
     known = _flags(connection, [(flag_id, run_id) for flag_id, (_, run_id) in given.items()])
     unknown = [flag_id for flag_id in given if flag_id not in known]
     if unknown:
@@ -112,7 +138,6 @@ def gather(
         shift = Shift(mean=shifts.get(flag["run_id"], {}).get(flag["kind"], 0.0))
         told = {name: flag[name] for name in DECISIONS.names if name in flag}
         kept[flag_id] = {**told, "decision": decision, "confidence": shift.undone(flag["confidence"])}
-    return list(kept.values())
 
 
 def _read(connection: duckdb.DuckDBPyConnection, place: str) -> dict[str, tuple[str, str | None]]:
@@ -148,6 +173,8 @@ def _read(connection: duckdb.DuckDBPyConnection, place: str) -> dict[str, tuple[
 
 def _flags(connection: duckdb.DuckDBPyConnection, wanted: list[tuple[str, str | None]]) -> dict[str, dict[str, Any]]:
     """Flags as a run has them, or as the newest one that has them does."""
+    if not wanted:
+        return {}
     asked = {"flag_id": pa.array([a for a, _ in wanted]), "seen": pa.array([b for _, b in wanted], pa.string())}
     connection.register(
         "wanted_flags", pa.table(asked, schema=pa.schema([("flag_id", pa.string()), ("seen", pa.string())]))

@@ -31,6 +31,7 @@ from catalog_tagger.reconcile.known_tags import known_tags
 from catalog_tagger.reconcile.mapping import MappingFile, MetadataMapping, fit_mapping, needs_tags, read_mapping
 from catalog_tagger.reconcile.noise import Noise, estimate
 from catalog_tagger.reconcile.reading import open_rows, text
+from catalog_tagger.reconcile.reviewed import TAKEN, read_reviewed
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import TAG, RunManifest, committed_runs, read_manifest
 from catalog_tagger.tables.lease import hold
@@ -76,6 +77,8 @@ class _Checked:
     columns: list[str]
     coverage: joining.Coverage
     decisions: list[dict[str, Any]]
+    reviewed: dict[str, int]
+    """Session of reviewers -> rows that are among the decisions."""
     shifts_before: Mapping[str, float]
 
 
@@ -176,6 +179,8 @@ def _check(config: ReconcileConfig, store: Store, stack: ExitStack) -> _Checked:
     joining.narrow(connection, fitted, folder / _METADATA, place=config.metadata, view=_GIVEN)
     covered = joining.coverage(connection, place=config.metadata, warehouse=store.uri)
     shifts = {run.run_id: run.config.get(SHIFTS, {}) for run in runs if run.kind == RECONCILE}
+    last = next((run for run in reversed(runs) if run.kind == RECONCILE), None)
+    reviewed, counts = read_reviewed(store, taken=last.config.get(TAKEN, {}) if last is not None else {})
     return _Checked(
         connection=connection,
         runs=runs,
@@ -183,8 +188,9 @@ def _check(config: ReconcileConfig, store: Store, stack: ExitStack) -> _Checked:
         mapping=fitted,
         columns=columns,
         coverage=covered,
-        decisions=gather(connection, config.decisions, shifts=shifts),
-        shifts_before=next((shifts[run.run_id] for run in reversed(runs) if run.kind == RECONCILE), {}),
+        decisions=gather(connection, config.decisions, shifts=shifts, reviewed=reviewed),
+        reviewed=counts,
+        shifts_before=shifts[last.run_id] if last is not None else {},
     )
 
 
@@ -235,7 +241,11 @@ def _commit(
         source=config.metadata,
         begun=begun,
         packages=_PACKAGES,
-        config={**config.model_dump(mode="json"), SHIFTS: {kind: shift.mean for kind, shift in shifts.items()}},
+        config={
+            **config.model_dump(mode="json"),
+            SHIFTS: {kind: shift.mean for kind, shift in shifts.items()},
+            TAKEN: checked.reviewed,
+        },
         tracks=checked.coverage.matched,
         tagged=checked.coverage.matched - unplayable,
         quarantined=unplayable,

@@ -1,0 +1,56 @@
+"""``catalog-tagger review``: the report, served to a reviewer who decides on flags."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(short_help="Serve the flags on this machine, to listen and to decide on.")
+@click.option("--warehouse", "-w", required=True, help="Folder or s3:// prefix of the tables.")
+@click.option("--reviewer", help="Whose decisions these are; default: the user's name.")
+@click.option("--root", "roots", multiple=True, help="Where audio may be read, instead of the catalogue's own places.")
+@click.option("--port", default=0, show_default=True, help="Of loopback; 0: a free one.")
+@click.option("--flags", "most_flags", default=5000, show_default=True, help="Most flags on the page.")
+@click.option("--grams", default=300, show_default=True, help="Flags whose evidence is drawn.")
+@click.option("--browser/--no-browser", default=True, help="Whether to open the page.")
+def review(
+    warehouse: str, reviewer: str | None, roots: tuple[str, ...], port: int, most_flags: int, grams: int, browser: bool
+) -> None:
+    """Serve the report of WAREHOUSE on loopback until Ctrl-C, with audio, and keep what is decided on its flags.
+
+    Keys: j and k go from flag to flag, p plays its evidence, a accepts, d dismisses, u takes a decision back. Decisions
+    are in the warehouse at once (review/), several reviewers' beside each other; the next "catalog-tagger reconcile"
+    takes them in. Whoever has the address may look, listen and decide: it holds a token that is made anew each time.
+
+    \b
+    Examples:
+      catalog-tagger review -w tags
+      catalog-tagger review -w s3://bucket/tags --reviewer ada --no-browser
+    """
+    import getpass
+    import webbrowser
+
+    from catalog_tagger.errors import UsageError
+    from catalog_tagger.report.collect import collect
+    from catalog_tagger.report.review import ReviewServer, catalogue_roots
+    from catalog_tagger.report.write import draw_evidence
+    from catalog_tagger.storage import Store
+    from catalog_tagger.tables.commit import committed_runs
+
+    store = Store(warehouse)
+    report = collect(store, page=None, most_flags=most_flags, most_shows=2000)
+    if grams > 0:
+        draw_evidence(report, most=grams)
+    allowed = roots or catalogue_roots(committed_runs(store))
+    try:
+        server = ReviewServer(store, report, roots=allowed, reviewer=reviewer or getpass.getuser(), port=port)
+    except OSError as error:
+        raise UsageError(f"--port {port}: {error.strerror}; choose another, or 0 for a free one") from error
+    with server:
+        click.echo(f"{len(report.flags):,} flags at {server.url}\nCtrl-C ends it.")
+        if browser:
+            webbrowser.open(server.url)
+        try:
+            server.serve_forever(poll_interval=0.2)
+        except KeyboardInterrupt:
+            click.echo(f"\n{server.decided:,} decisions; the next catalog-tagger reconcile takes them in")
