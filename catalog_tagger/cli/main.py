@@ -25,10 +25,17 @@ COMMANDS: Final = {
     "retry-quarantined": "Tag a warehouse's quarantined tracks again.",
     "songs": "Find the catalogue's songs inside its other tracks.",
     "reconcile": "List where metadata and audio disagree.",
+    "report": "Write a page of totals, costs, flags and songs that people read.",
+    "review": "Serve the flags on this machine, to listen and to decide on.",
     "sql": "Ask the warehouse's tables in SQL.",
+    "views": "Print the warehouse's views for your SQL engine.",
+    "export": "Write label files for editors' tools: Audacity, Praat, RTTM, JSON.",
+    "iceberg": "Register the warehouse's files as Iceberg tables.",
+    "prune": "Remove old runs all of whose rows have been replaced.",
     "bundles": "List the models that ship, or show one's card.",
     "train": "Train a bundle from a configuration file.",
     "evaluate": "Measure a bundle on labelled clips.",
+    "doctor": "Check codecs, models, GPU, Ray, credentials and write access.",
     "demo": "Make a small catalogue, tag it and show what was found.",
 }
 
