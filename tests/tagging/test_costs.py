@@ -131,7 +131,7 @@ def test_beside_a_gpu_cpus_only_decode() -> None:
     catalogue = Catalogue(track_s=240.0)
     assert core_rate("scan", catalogue, listener="gpu") == pytest.approx(1 / (1 / DECODE + TRACK / 240))
     assert (GPU.gpus, GPU.listener, GPU.part_of_core) == (1, "gpu", HALF)
-    assert core_rate("scan", replace(catalogue, bundles=("a",) * 9), listener="gpu") > 1000
+    assert core_rate("scan", replace(catalogue, bundles=("a",) * 9), listener="gpu") > 900
 
 
 def test_half_a_core_does_its_part() -> None:
