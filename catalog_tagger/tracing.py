@@ -25,7 +25,7 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
@@ -44,7 +44,7 @@ Intervals: TypeAlias = list[tuple[float, float]]
 
 #: in names of files, since numbers of processes are given out again
 _IMPORTED_NS: Final = time.monotonic_ns()
-_target = SimpleNamespace(folder=os.environ.get(VARIABLE))
+_target = SimpleNamespace(folder=os.environ.get(VARIABLE), observer=None)
 _OFF: Final[AbstractContextManager[None]] = nullcontext()
 
 
@@ -61,7 +61,12 @@ class Overlap(TypedDict):
 
 def span(kind: str, **about: object) -> AbstractContextManager[None]:
     """What the block does, as one event; `about` is shown with it."""
-    return _Span(kind, about) if _target.folder else _OFF
+    return _Span(kind, about) if _target.folder or _target.observer else _OFF
+
+
+def observe(observer: Callable[[str, float], None] | None) -> None:
+    """Let somebody know of every span that ends in this process: its kind, and its seconds."""
+    _target.observer = observer
 
 
 class _Span(AbstractContextManager[None]):
@@ -73,6 +78,8 @@ class _Span(AbstractContextManager[None]):
 
     def __exit__(self, *_: object) -> None:
         ended_ns = time.monotonic_ns()
+        if _target.observer is not None:
+            _target.observer(self._kind, (ended_ns - self._begun_ns) / 1e9)
         _append(
             {
                 "name": self._kind,

@@ -29,6 +29,7 @@ import ray.exceptions
 
 from catalog_tagger.audio import SAMPLE_RATE_HZ, cut_segments, segment_count
 from catalog_tagger.errors import AudioError, CatalogTaggerError, RunError
+from catalog_tagger.logs import actor_log
 from catalog_tagger.resampling import Pcm
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import ShardSummary, write_shard
@@ -36,6 +37,7 @@ from catalog_tagger.tagging.decoder_pool import DecoderPool, Track, heard_s
 from catalog_tagger.tagging.decoding import Windows
 from catalog_tagger.tagging.fetching import StoreHealth, fetch_all
 from catalog_tagger.tagging.heard import Scores
+from catalog_tagger.tagging.metrics import observed
 from catalog_tagger.tagging.plan import read_shard_tracks
 from catalog_tagger.tagging.progress import MOST_DEATHS, Reporter
 from catalog_tagger.tagging.rows import PieceRows
@@ -60,6 +62,8 @@ class PieceTagger:
             raise RunError(f"a node has {mine}, the driver {drivers}; install the same version on all nodes")
         self.reporter = Reporter(board=board)
         self.health = StoreHealth()
+        self.metrics = observed(job.run_id)
+        self.log = actor_log(run_id=job.run_id)
         context = ray.get_runtime_context()
         self.node_id = context.get_node_id()
         gpus = ",".join(context.get_accelerator_ids().get("GPU", []))
@@ -75,6 +79,7 @@ class PieceTagger:
             return _answer(status | {"deaths": deaths.count, "reason": deaths.reason})
         if deaths.count >= 2 * MOST_DEATHS:  # unheard tracks cannot do that
             return _answer(status | {"error": f"writing {name} kills the tagging processes: {deaths.reason}"})
+        self.log.event("shard_begun", shard=name, deaths=deaths.count or None)
         try:
             tracks = read_shard_tracks(
                 self.warehouse,
@@ -87,17 +92,25 @@ class PieceTagger:
             built = PieceRows(run_id=self.job.run_id, bundles=self.scorer.bundles)
             if given["give_up"]:
                 for track in tracks:
-                    built.quarantine(track, AudioError("tagger_crashed", str(given["reason"])))
+                    error = AudioError("tagger_crashed", str(given["reason"]))
+                    built.quarantine(track, error)
+                    self._tell(Track(row=track, ended=True, error=error))
             else:
                 self._tag(tracks, built)
             summary, tables = built.summary(name, worker=self.worker), built.tables()
             status |= self._written(summary, tables)
+            self.metrics.shard("given_up" if given["give_up"] else "written")
+            told = {"tracks": summary.tracks, "quarantined": summary.quarantined, "seconds": summary.wall_s}
+            self.log.event("shard_written", shard=name, **told)
         except CatalogTaggerError as error:
             status["error"] = str(error)
+            self.metrics.shard("failed")
+            self.log.event("shard_failed", shard=name, message=str(error))
         except ray.exceptions.RayError:
             raise
         except Exception as error:  # noqa: BLE001 - see the module's failure rule
             traceback.print_exc()
+            self.log.event("actor_failed", shard=name, message=f"{type(error).__name__}: {error}")
             self.reporter.blame(f"{type(error).__name__}: {error}")
             os._exit(1)
         self.reporter.end()
@@ -118,6 +131,7 @@ class PieceTagger:
             timeout_s=self.job.decode_timeout_s,
             health=self.health,
             depth=self.job.depth if self.scorer.bundles.presence is not None else "scan",
+            on_decoded=lambda seconds: self.metrics.stage("decode", seconds),
         )
         self.scoring.clear()  # of a piece that failed
         for item in pool.run(fetch_all(rows, roots=self.job.roots, health=self.health)):
@@ -132,6 +146,7 @@ class PieceTagger:
                     queue.append((track, segments))
                     queued += len(segments)
                     track.unscored += len(segments)
+                self.metrics.waiting(decoding=pool.running, scoring=queued)
                 while queued >= self.scorer.batch_segments:
                     queued -= self.scorer.batch_segments
                     self._score(queue, built, pool)
@@ -202,8 +217,17 @@ class PieceTagger:
 
     def _finish(self, track: Track, built: PieceRows) -> None:
         built.add(track)
-        size = track.row["size_bytes"] or 0
-        self.reporter.add(quarantined=track.error is not None, size_bytes=size)
+        self.reporter.add(quarantined=track.error is not None, size_bytes=track.row["size_bytes"] or 0)
+        self._tell(track, heard_s=built.tracks[-1].get("scanned_s") or 0.0)
+
+    def _tell(self, track: Track, *, heard_s: float = 0.0) -> None:
+        """Metrics and log of a track that has ended."""
+        error = track.error
+        size_bytes = track.row["size_bytes"] or 0
+        self.metrics.track(code=None if error is None else error.code, heard_s=heard_s, size_bytes=size_bytes)
+        if error is not None:
+            about = {"track_id": track.row["track_id"], "uri": track.row["uri"], "code": error.code}
+            self.log.event("track_quarantined", shard=self.reporter.piece, **about, message=str(error))
 
 
 def _answer(status: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:

@@ -20,7 +20,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -91,6 +91,7 @@ class _Decoder:
     crashes: int = 0
     losses: int = 0
     started: Started | None = None
+    started_at: float = 0.0
     waited_since: float = 0.0
 
 
@@ -109,6 +110,8 @@ class DecoderPool:
         Of the store that large objects are read from.
     depth
         Whether tracks are scanned, or looked at first.
+    on_decoded
+        Is told how long a decoder took, from its first sign to its last item.
     """
 
     def __init__(
@@ -120,16 +123,23 @@ class DecoderPool:
         timeout_s: float,
         health: StoreHealth,
         depth: Depth = "scan",
+        on_decoded: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._most = most
         self._first_look = None if depth == "scan" else Look(depth=depth)
         self._limits = {"max_duration_s": max_duration_s, "memory_bytes": memory_bytes}
+        self._on_decoded = on_decoded
         self._timeout_s = timeout_s * BLOCK_S / 60.0
         self._running: dict[Any, _Decoder] = {}
         self._open: dict[int, _Decoder] = {}
         self._waiting: deque[_Decoder] = deque()
         self._more = True
         self._health = health
+
+    @property
+    def running(self) -> int:
+        """Tracks that are being decoded."""
+        return len(self._running)
 
     def is_open(self, track: Track) -> bool:
         """Whether a track was looked at and has to be decided on."""
@@ -247,11 +257,12 @@ class DecoderPool:
                 self._health.note(None)
             return self._samples(stream, decoder, item)
         if isinstance(item, Started):
-            decoder.started = item
+            decoder.started, decoder.started_at = item, decoder.waited_since
         elif isinstance(item, StreamInfo):
             track.info = item
         else:
             del self._running[stream]
+            self._on_decoded(decoder.waited_since - decoder.started_at)
             if isinstance(item, StorageError):
                 raise item
             if decoder.is_remote and isinstance(item, AudioError) and item.code == "unreadable":

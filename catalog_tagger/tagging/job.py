@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from catalog_tagger._version import __version__
-from catalog_tagger.errors import EXIT_OK, EXIT_QUARANTINED, RunError, StorageError, UsageError
+from catalog_tagger.errors import EXIT_OK, EXIT_QUARANTINED, CatalogTaggerError, RunError, StorageError, UsageError
+from catalog_tagger.logs import driver_log
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import (
     FileEntry,
@@ -116,6 +117,14 @@ def run_tag_job(config: TagConfig, *, on_progress: Callable[[Progress], None] | 
     KeyboardInterrupt
         As it came; the run can be resumed.
     """
+    try:
+        return _run_tag_job(config, on_progress)
+    except CatalogTaggerError as error:
+        driver_log(run_id=config.run_id).event("run_failed", source=config.source, message=str(error))
+        raise
+
+
+def _run_tag_job(config: TagConfig, on_progress: Callable[[Progress], None] | None) -> RunResult:
     warehouse = Store(config.warehouse)
     if "run_id" in config.model_fields_set:
         committed = read_manifest(warehouse, config.run_id)
@@ -319,6 +328,7 @@ def _execute(
             resumed_bytes=resumed_bytes,
             elapsed_s=0.0,
         )
+        driver_log(run_id=config.run_id).event("run_begun", source=config.source, pieces=len(pieces))
         results += execute(config, plan.name, bundle_ids, pieces, lease, before=progress, on_progress=on_progress)
     lease.beat()
     manifest = _manifest(config, bundle_ids, plan, results, read_leases(warehouse, config.run_id))
@@ -326,6 +336,8 @@ def _execute(
     if not commit_run(warehouse, manifest):
         raise RunError(f"run {config.run_id}: another driver has committed it; nothing is lost and nothing is twice")
     publish(warehouse)
+    told = {key: getattr(manifest, key) for key in ("tracks", "tagged", "quarantined", "audio_s", "wall_s")}
+    driver_log(run_id=manifest.run_id).event("run_committed", **told)
     return manifest
 
 
