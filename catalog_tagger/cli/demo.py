@@ -41,6 +41,7 @@ def demo(ctx: click.Context, out: Path, bundles: tuple[str, ...]) -> None:
     from catalog_tagger.errors import StorageError
     from catalog_tagger.reconcile.config import make_config as make_reconcile_config
     from catalog_tagger.reconcile.job import run_reconcile
+    from catalog_tagger.report.write import write_report
     from catalog_tagger.songs.config import make_songs_config
     from catalog_tagger.songs.job import run_songs_job
     from catalog_tagger.storage import Store
@@ -78,3 +79,5 @@ def demo(ctx: click.Context, out: Path, bundles: tuple[str, ...]) -> None:
     show_songs(songs, limit=None, as_json=False)
     click.echo(f"\nWhat an editor is asked ({program()} reconcile -w {warehouse} -m {manifest}):")
     show_flags(reconciled.flags, most=_FLAGS)
+    page = write_report(Store(warehouse), out=str((out / "report.html").absolute()))
+    click.echo(f"\nAll of it as a page, to look at and to listen to ({program()} report -w {warehouse}): {page}")

@@ -18,6 +18,7 @@ def doctor(warehouse: str | None, source: str | None, ray_address: str | None, a
       catalog-tagger doctor
       catalog-tagger doctor --source s3://bucket/audio --warehouse s3://bucket/tags
     """
+    import os
     from dataclasses import asdict
 
     from catalog_tagger.cli.output import show_json
@@ -29,7 +30,8 @@ def doctor(warehouse: str | None, source: str | None, ray_address: str | None, a
         found.append(check)
         if not as_json:
             color = {"ok": "green", "warn": "yellow", "fail": "red"}[check.state]
-            click.echo(f"{click.style(f'{check.state:4}', fg=color)}  {check.name:10}  {check.said}")
+            state = f"{check.state:4}" if "NO_COLOR" in os.environ else click.style(f"{check.state:4}", fg=color)
+            click.echo(f"{state}  {check.name:10}  {check.said}")
             if check.remedy:
                 click.echo(f"      {'':10}  → {check.remedy}")
     if as_json:

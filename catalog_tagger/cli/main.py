@@ -36,8 +36,14 @@ COMMANDS: Final = {
     "train": "Train a bundle from a configuration file.",
     "evaluate": "Measure a bundle on labelled clips.",
     "doctor": "Check codecs, models, GPU, Ray, credentials and write access.",
+    "completion": "Print what makes your shell complete commands and options.",
     "demo": "Make a small catalogue, tag it and show what was found.",
 }
+
+
+PROGRAM: Final = "catalog-tagger"
+COMPLETE_VARIABLE: Final = "_CATALOG_TAGGER_COMPLETE"
+ENVIRONMENT: Final = "CATALOG_TAGGER"
 
 
 class _Lazy(click.Group):
@@ -66,11 +72,16 @@ class _Lazy(click.Group):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; commands: {', '.join(COMMANDS)}"
             ctx.fail(f"no command {args[0]!r}{hint}")
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and command is not None and not ctx.resilient_parsing:
+            from catalog_tagger.cli.defaults import options_of
+
+            ctx.default_map = {name: options_of(command, name)}
+        return name, command, rest
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="catalog-tagger")
+@click.version_option(__version__, prog_name=PROGRAM)
 def cli() -> None:
     """Listen to an audio catalogue and write what is heard, speech, music, voices, tags, as Parquet tables.
 
@@ -79,6 +90,9 @@ def cli() -> None:
       catalog-tagger tag ~/Music --warehouse tags
       catalog-tagger tag s3://bucket/audio --warehouse s3://bucket/tags
       catalog-tagger sql tags "select content_type, count(*) from tracks group by 1"
+
+    Options may also come from CATALOG_TAGGER_<COMMAND>_<OPTION> of the environment, then from catalog-tagger.yaml here
+    or in ~/.config: options by command, such as "tag: {depth: scan}".
     """
 
 
@@ -86,7 +100,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; errors a user can mend are one message."""
     interrupt_on_sigterm()
     try:
-        code = cli.main(args=arguments, prog_name="catalog-tagger", standalone_mode=False)
+        code = cli.main(
+            args=arguments,
+            prog_name=PROGRAM,
+            standalone_mode=False,
+            complete_var=COMPLETE_VARIABLE,
+            auto_envvar_prefix=ENVIRONMENT,
+        )
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         code = EXIT_OK
