@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
@@ -148,6 +149,15 @@ def to_merge(segments: Iterable[SegmentInfo], *, most_postings: int = MOST_POSTI
             groups.append([])
         groups[-1].append(one)
     return [tuple(group) for group in groups if len(group) > 1]
+
+
+def all_of(store: Store, runs: AbstractSet[str], segments: Sequence[SegmentInfo]) -> frozenset[tuple[str, str]]:
+    """Everything in some segments that comes from some runs."""
+    if not runs:
+        return frozenset()
+    held = (read_sketches(store, segment.name).select(["track_id", "run_id"]) for segment in segments)
+    pairs = (zip(rows["track_id"].to_pylist(), rows["run_id"].to_pylist(), strict=True) for rows in held)
+    return frozenset(pair for rows in pairs for pair in rows if pair[1] in runs)
 
 
 def without(sketches: pa.Table, gone: frozenset[tuple[str, str]]) -> pa.Table:

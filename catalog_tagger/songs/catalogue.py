@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from catalog_tagger.errors import UsageError
+from catalog_tagger.songs.building import all_of
 from catalog_tagger.songs.recordings import Shard
+from catalog_tagger.songs.segments import SegmentInfo
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import TAG, RunManifest, committed_runs
 from catalog_tagger.tables.views import connect
@@ -44,8 +47,6 @@ class Catalogue:
 
     runs: dict[str, TaggedRun]
     """Runs with current tracks."""
-    dead: frozenset[str]
-    """Runs all of whose tracks have been tagged again."""
     without_fingerprints: int
     """Current tagged tracks of runs that made none."""
     heard_in_part: int
@@ -57,6 +58,15 @@ class Catalogue:
         """``(track_id, run_id)`` of rows of some runs that are not current any more."""
         known = (self.runs[run_id] for run_id in runs if run_id in self.runs)
         return frozenset((track, run.run_id) for run in known for track in run.replaced)
+
+    def dead_of(self, runs: Iterable[str]) -> set[str]:
+        """Of some runs, those that have no current track: all have been tagged again, and they may be pruned."""
+        return {run_id for run_id in runs if run_id not in self.runs}
+
+    def gone_from(self, store: Store, segments: Sequence[SegmentInfo]) -> frozenset[tuple[str, str]]:
+        """``(track_id, run_id)`` of what segments of the index hold that is not current any more."""
+        sources = {run_id for segment in segments for run_id in segment.sources}
+        return self.replaced(sources) | all_of(store, self.dead_of(sources), segments)
 
 
 def read_catalogue(store: Store, *, kind: str) -> Catalogue:
@@ -92,7 +102,6 @@ def read_catalogue(store: Store, *, kind: str) -> Catalogue:
     before = [run for run in committed if run.kind == kind]
     return Catalogue(
         runs=runs,
-        dead=frozenset(run.run_id for run in tagging if run.run_id not in counts),
         without_fingerprints=sum(count for run_id, count in counts.items() if run_id not in runs),
         heard_in_part=in_part,
         previous=before[-1] if before else None,

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from catalog_tagger.fingerprints.chance import expected_false_matches
 from catalog_tagger.fingerprints.landmarks import Peaks
@@ -87,11 +86,9 @@ def _likely(work: Work, index: Generation) -> tuple[list[Pair], dict[str, Shard]
     """Pairs of current tracks that may be the same, and where each track is."""
     sketches = [SKETCHES.empty_table()]
     for segment in index.segments:
-        gone = work.catalogue.replaced(set(segment.sources))
+        gone = work.catalogue.gone_from(work.store, [segment])
         sketches.append(without(read_sketches(work.store, segment.name), gone))
     current = pa.concat_tables(sketches)
-    dead = pa.array(sorted(work.catalogue.dead), pa.string())
-    current = current.filter(pc.invert(pc.is_in(current["run_id"], value_set=dead)))
     with duckdb.connect() as connection:
         pairs = likely_pairs(current, connection=connection)
         places = connection.execute("SELECT DISTINCT track_id, run_id, shard FROM sketches").fetchall()

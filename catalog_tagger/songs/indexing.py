@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from catalog_tagger.songs.building import BuildTask, MergeTask, build, group_shards, merge, to_merge
 from catalog_tagger.songs.generations import Generation, commit_generation, newest_generation
-from catalog_tagger.songs.segments import SegmentInfo, read_sketches
 from catalog_tagger.songs.work import Work
-from catalog_tagger.storage import Store
 
 #: rows of fingerprints, of 5 s each, that one task indexes
 _ROWS: Final = 400_000
@@ -19,15 +16,13 @@ def update_index(work: Work) -> Generation:
     """The index with every current run in it; a generation of its own where anything changed."""
     store, catalogue = work.store, work.catalogue
     before = newest_generation(store)
-    kept = [segment for segment in before.segments if not catalogue.dead.issuperset(segment.sources)]
+    kept = [segment for segment in before.segments if not catalogue.runs.keys().isdisjoint(segment.sources)]
     new = [tagged for run_id, tagged in catalogue.runs.items() if run_id not in before.covered]
     shards = [(shard, tagged.replaced, rows) for tagged in new for shard, rows in tagged.shards]
     tasks = [BuildTask(store.uri, group) for group in group_shards(shards, most_rows=_ROWS)]
     segments = [*kept, *(one for made in work.results("indexing", build, tasks) for one in made)]
     for group in to_merge(segments):
-        sources = {run_id for segment in group for run_id in segment.sources}
-        gone = catalogue.replaced(sources) | _all_of(store, sources & catalogue.dead, group)
-        merged = merge(MergeTask(store.uri, group, gone))
+        merged = merge(MergeTask(store.uri, group, catalogue.gone_from(store, group)))
         segments = [*(one for one in segments if one not in group), merged]
     segments.sort(key=lambda segment: segment.name)
     if tuple(segments) == before.segments and before.covered.issuperset(catalogue.runs):
@@ -35,12 +30,3 @@ def update_index(work: Work) -> Generation:
     after = Generation(before.number + 1, tuple(segments), before.covered | frozenset(catalogue.runs))
     commit_generation(store, after)
     return after
-
-
-def _all_of(store: Store, runs: set[str], segments: Sequence[SegmentInfo]) -> frozenset[tuple[str, str]]:
-    """Everything in some segments that comes from some runs."""
-    if not runs:
-        return frozenset()
-    held = (read_sketches(store, segment.name).select(["track_id", "run_id"]) for segment in segments)
-    pairs = (zip(rows["track_id"].to_pylist(), rows["run_id"].to_pylist(), strict=True) for rows in held)
-    return frozenset(pair for rows in pairs for pair in rows if pair[1] in runs)

@@ -24,7 +24,7 @@ def search_tasks(work: Work, index: Generation, *, covered: frozenset[str]) -> I
         Runs whose shows were searched for the songs of each other.
     """
     with_songs = [segment for segment in index.segments if segment.songs]
-    gone = {segment.name: work.catalogue.replaced(set(segment.sources)) for segment in with_songs}
+    gone = {segment.name: work.catalogue.gone_from(work.store, [segment]) for segment in with_songs}
     new = [segment for segment in with_songs if not covered.issuperset(segment.sources)]
     for tagged in work.catalogue.runs.values():
         before = tagged.run_id in covered

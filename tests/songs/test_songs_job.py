@@ -1,5 +1,6 @@
 """The search as a job: what is found, what is searched again and what is not, and what is refused."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from catalog_tagger.songs.generations import newest_generation
 from catalog_tagger.songs.job import SongsResult, run_songs_job
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import read_manifest
+from catalog_tagger.tables.prune import prune
 from catalog_tagger.tables.views import query
 
 
@@ -216,3 +218,21 @@ def test_nothing_is_seen_of_a_search_that_dies(store: Store, monkeypatch: pytest
     assert "indexing" not in stages(result), "the index was finished"
     assert store.children("index/peaks-1/found") == [], "what was kept is swept away"
     assert songs(store) == [("show", "song1"), ("show", "song3")]
+
+
+def test_a_run_whose_rows_were_all_replaced_leaves_nothing_in_the_index_pruned_or_not(store: Store) -> None:
+    everything = some_songs()
+    put_tagged(store, "t1", {"show": a_show(), **{name: everything[name] for name in ("song0", "song2")}})
+    put_tagged(store, "t2", {name: everything[name] for name in ("song1", "song3")}, minute=1)
+    searched(store, "s1")
+    assert songs(store) == [("show", "song1"), ("show", "song3")]
+    # both become other recordings
+    put_tagged(store, "t3", {"song1": music(song(8)), "song3": music(song(9))}, minute=2)
+    searched(store, "s2", again=True)
+    assert songs(store) == []
+    removed = prune(store, keep=timedelta(0))
+    assert "t2" in {run.run_id for run in removed}
+    searched(store, "s3")
+    assert songs(store) == []
+    searched(store, "s4", again=True)
+    assert songs(store) == []
