@@ -27,16 +27,11 @@ def iceberg(warehouse: str, name: str | None, properties: tuple[str, ...], names
     from dataclasses import asdict
 
     from catalog_tagger.cli.output import show_json, show_lines
-    from catalog_tagger.errors import UsageError
     from catalog_tagger.storage import Store
-    from catalog_tagger.tables.iceberg import open_catalog, register
+    from catalog_tagger.tables.iceberg import open_catalog, pairs_of, register
 
-    pairs = [one.partition("=") for one in properties]
-    wrong = [key + rest for key, equals, rest in pairs if not (key and equals)]
-    if wrong:
-        raise UsageError(f"--property {wrong[0]}: give KEY=VALUE")
     store = Store(warehouse)
-    catalog = open_catalog(store, name=name, properties={key: value for key, _, value in pairs})
+    catalog = open_catalog(store, name=name, properties=pairs_of(properties))
     added = register(store, catalog, namespace=namespace)
     if as_json:
         show_json([asdict(one) for one in added])

@@ -10,8 +10,8 @@ of each table that it has rows of, in the order of commits; its summary says ``c
 current is said by views, as for the files (`engines`).
 
 Failure rule: a run whose files are in a table already is left alone, so that registering again adds what is missing and
-nothing else, whatever ended an earlier attempt. Two at a time on one catalogue: the later one is refused by Iceberg and
-says so.
+nothing else, whatever ended an earlier attempt; files of runs that are no longer there leave the table. Two at a time
+on one catalogue: the later one is refused by Iceberg and says so.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -92,6 +93,15 @@ def open_catalog(store: Store, *, name: str | None = None, properties: Mapping[s
         raise UsageError(f"iceberg: cannot open the catalogue: {_in_a_line(error)}") from error
 
 
+def pairs_of(properties: Sequence[str]) -> dict[str, str]:
+    """``KEY=VALUE`` as a mapping; `UsageError` for what is none."""
+    pairs = [one.partition("=") for one in properties]
+    wrong = next((key + rest for key, equals, rest in pairs if not (key and equals)), None)
+    if wrong is not None:
+        raise UsageError(f"--property {wrong}: give KEY=VALUE")
+    return {key: value for key, _, value in pairs}
+
+
 def own_catalog(store: Store) -> Catalog | None:
     """The SQLite catalogue in a warehouse; None where there is none."""
     return open_catalog(store) if store.is_local and store.exists("iceberg/catalog.db") else None
@@ -122,6 +132,9 @@ def register(store: Store, catalog: Catalog, *, namespace: str = NAMESPACE) -> l
         for name, schema in (("runs", RUNS), *TABLES.items()):
             table = _table(catalog, f"{namespace}.{name}", schema, f"{_place(store)}/iceberg/{name}")
             known = _known_runs(table)
+            _drop(
+                table, known.difference(run.run_id for run in runs)
+            )  # that were pruned by somebody without a catalogue
             added += [one for run in runs if run.run_id not in known for one in _add(store, table, name, run)]
         return added
     except Exception as error:
@@ -130,13 +143,29 @@ def register(store: Store, catalog: Catalog, *, namespace: str = NAMESPACE) -> l
         ) from error
 
 
-def unregister(catalog: Catalog, run_id: str, *, namespace: str = NAMESPACE) -> None:
-    """Take a run's files out of all tables, as files: none of them is read or written anew."""
-    for name in ("runs", *TABLES):
-        if catalog.table_exists(f"{namespace}.{name}"):
-            table = catalog.load_table(f"{namespace}.{name}")
-            if run_id in _known_runs(table):
-                table.delete(f"run_id = '{run_id}'")
+def unregister(catalog: Catalog, run_ids: AbstractSet[str], *, namespace: str = NAMESPACE) -> None:
+    """Take some runs' files out of all tables, in one snapshot of each; none of them is read.
+
+    Raises
+    ------
+    RunError
+        The catalogue refused.
+    """
+    try:
+        for name in ("runs", *TABLES):
+            if catalog.table_exists(f"{namespace}.{name}"):
+                _drop(catalog.load_table(f"{namespace}.{name}"), run_ids)
+    except Exception as error:
+        raise RunError(f"iceberg: {_in_a_line(error)}; nothing is removed, and the same command tries again") from error
+
+
+def _drop(table: Table, run_ids: AbstractSet[str]) -> None:
+    files = [task.file for task in table.scan().plan_files()] if table.current_snapshot() else []
+    going = [file for file in files if _run_of(file.file_path) in run_ids]
+    if going:
+        with table.transaction() as transaction, transaction.update_snapshot().overwrite() as change:
+            for file in going:
+                change.delete_data_file(file)
 
 
 def _table(catalog: Catalog, identifier: str, schema: pa.Schema, place: str) -> Table:
@@ -151,8 +180,12 @@ def _table(catalog: Catalog, identifier: str, schema: pa.Schema, place: str) -> 
 def _known_runs(table: Table) -> set[str]:
     """Runs whose files a table has: snapshots may have been expired."""
     paths: list[str] = table.inspect.data_files()["file_path"].to_pylist() if table.current_snapshot() else []
-    found = (_RUN_OF_FILE.search(path) for path in paths)
-    return {match[1] or match[2] for match in found if match}
+    return {run_id for path in paths if (run_id := _run_of(path)) is not None}
+
+
+def _run_of(path: str) -> str | None:
+    match = _RUN_OF_FILE.search(path)
+    return None if match is None else match[1] or match[2]
 
 
 def _add(store: Store, table: Table, name: str, run: RunManifest) -> Sequence[Registered]:

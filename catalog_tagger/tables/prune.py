@@ -1,10 +1,11 @@
 """Old runs that nobody needs any more are removed: never the newest committed row of a track.
 
-A run of tagging goes once all its rows have been replaced by later ones; a search for songs or a comparison goes unless
-it is the newest of its kind. Runs of the last `keep` days stay, and whatever is not committed is left alone.
+A run of tagging goes once all its rows have been replaced by later ones, unless it is the newest of its source, by
+which is told what the source no longer lists; a search for songs or a comparison goes unless it is the newest of its
+kind. Runs of the last `keep` days stay, and whatever is not committed is left alone.
 
-A run is removed in this order: ``runs/<run>/pruned`` is written; its files leave the Iceberg catalogue, where there is
-one; ``job.json``, so that nobody resumes it; ``commits/<run>.parquet`` and ``manifest.json``, so that nobody reads it;
+A run is removed in this order: ``runs/<run>/pruned`` is written; its files leave the Iceberg catalogue that is named;
+``job.json``, so that nobody resumes it; ``commits/<run>.parquet`` and ``manifest.json``, so that nobody reads it;
 its tables' files; what is left of ``runs/<run>``, the mark last.
 
 Failure rule: whatever dies in between, a run is there or it is not, and the next prune removes what is left of one that
@@ -16,16 +17,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Final
 
 from catalog_tagger.errors import UsageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import TAG, RunManifest, committed_runs, run_folder
-from catalog_tagger.tables.published import COMMITS
+from catalog_tagger.tables.published import COMMITS, MARK
 from catalog_tagger.tables.schemas import TABLES_OF
 from catalog_tagger.tables.views import connect
-
-MARK: Final = "pruned"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,21 +52,22 @@ def prunable(store: Store, *, keep: timedelta, now: datetime | None = None) -> l
     old = [run for run in runs if _time(run.committed_at) < before]
     if not old:
         return []
-    newest = {run.kind: run.run_id for run in runs if run.kind != TAG}
+    newest = {(run.kind, run.source if run.kind == TAG else None): run.run_id for run in runs}
     with connect(store, tables=("tracks",), columns=("track_id", "run_id", "tagged_at")) as connection:
         current = {run_id for (run_id,) in connection.execute("SELECT DISTINCT run_id FROM tracks").fetchall()}
-    return [run for run in old if run.run_id not in current and newest.get(run.kind) != run.run_id]
+    needed = current | set(newest.values())
+    return [run for run in old if run.run_id not in needed]
 
 
 def prune(
-    store: Store, *, keep: timedelta, dry_run: bool = False, unregister: Callable[[str], None] | None = None
+    store: Store, *, keep: timedelta, dry_run: bool = False, unregister: Callable[[set[str]], None] | None = None
 ) -> list[Pruned]:
     """Remove the runs of `prunable`, and what is left of those that an earlier call began to remove.
 
     Parameters
     ----------
     unregister
-        Takes a run's files out of whatever else lists them.
+        Takes runs' files out of whatever else lists them, before any is removed.
     """
     wanted = prunable(store, keep=keep)
     found = [
@@ -84,16 +83,18 @@ def prune(
     if dry_run:
         return found
     begun = [name for name in store.children("runs") if store.exists(f"{run_folder(name)}/{MARK}")]
-    for run_id in dict.fromkeys([*begun, *(run.run_id for run in wanted)]):
-        _remove(store, run_id, unregister)
+    going = list(dict.fromkeys([*begun, *(run.run_id for run in wanted)]))
+    for run_id in going:
+        store.write(f"{run_folder(run_id)}/{MARK}", b"")
+    if unregister is not None and going:
+        unregister(set(going))
+    for run_id in going:
+        _remove(store, run_id)
     return found
 
 
-def _remove(store: Store, run_id: str, unregister: Callable[[str], None] | None) -> None:
+def _remove(store: Store, run_id: str) -> None:
     folder = run_folder(run_id)
-    store.write(f"{folder}/{MARK}", b"")
-    if unregister is not None:
-        unregister(run_id)
     for name in (f"{folder}/job.json", f"{COMMITS}/{run_id}.parquet", f"{folder}/manifest.json"):
         store.remove(name)
     for tables in TABLES_OF.values():

@@ -19,15 +19,18 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.commit import RunManifest, read_manifest
+from catalog_tagger.tables.commit import RunManifest, read_manifest, run_folder, sweep_run
 from catalog_tagger.tables.schemas import RUNS, TABLES
 
-COMMITS = "commits"
+COMMITS: Final = "commits"
+#: in the folder of a run that is being removed (`prune`)
+MARK: Final = "pruned"
 
 
 def publish(store: Store) -> int:
@@ -35,14 +38,19 @@ def publish(store: Store) -> int:
     files = {}
     for table, schema in TABLES.items():
         folder = f"{table}/run_id=none"
-        name = f"schema-{_hash(schema)}.parquet"
+        name = schema_file(schema)
         if name not in store.children(folder):
             files[f"{folder}/{name}"] = schema.empty_table()
-    there = set(store.children(COMMITS))
-    for run_id in store.children("runs"):
-        manifest = read_manifest(store, run_id) if f"{run_id}.parquet" not in there else None
+    there, runs = {name.removesuffix(".parquet") for name in store.children(COMMITS)}, store.children("runs")
+    for run_id in runs:
+        if run_id in there or MARK in store.children(run_folder(run_id)):
+            continue
+        manifest = read_manifest(store, run_id)
         if manifest is not None:
+            sweep_run(store, manifest)  # its driver may have died before it did so itself
             files[f"{COMMITS}/{run_id}.parquet"] = runs_table([manifest])
+    for run_id in there.difference(runs):
+        store.remove(f"{COMMITS}/{run_id}.parquet")
     for name, rows in files.items():
         buffer = io.BytesIO()
         pq.write_table(rows, buffer, compression="zstd")
@@ -55,8 +63,7 @@ def runs_table(runs: Sequence[RunManifest]) -> pa.Table:
     return pa.Table.from_pylist([{name: getattr(run, name) for name in RUNS.names} for run in runs], schema=RUNS)
 
 
-def _hash(schema: pa.Schema) -> str:
-    """Of names and types; a comment makes no other file."""
-    return hashlib.sha256(schema.to_string(show_field_metadata=False, show_schema_metadata=False).encode()).hexdigest()[
-        :12
-    ]
+def schema_file(schema: pa.Schema) -> str:
+    """The name of a table's file without rows: by names and types of its columns, so that a comment makes no other."""
+    shape = schema.to_string(show_field_metadata=False, show_schema_metadata=False)
+    return f"schema-{hashlib.sha256(shape.encode()).hexdigest()[:12]}.parquet"

@@ -20,6 +20,7 @@ from catalog_tagger.tables.schemas import TABLES
 from catalog_tagger.tables.views import connect
 
 pytest.importorskip("pyiceberg")
+OLD = "20251231T000000Z-0000"
 
 
 @pytest.fixture
@@ -55,9 +56,9 @@ def test_every_committed_row_is_there_once(store: Store) -> None:
     catalog = open_catalog(store)
     added = register(store, catalog)
     require_all(store, catalog)
-    assert [one.run_id for one in added if one.table == "tracks"] == ["r0", "r1", "r2"]
+    assert [one.run_id for one in added if one.table == "tracks"] == [OLD, "r1", "r2"]
     snapshots = catalog.load_table("catalog_tagger.tracks").snapshots()
-    assert [one.summary[RUN_ID] for one in snapshots] == ["r0", "r1", "r2"]
+    assert [one.summary[RUN_ID] for one in snapshots] == [OLD, "r1", "r2"]
     assert register(store, catalog) == []
     put_run(store, "r4", [track_row("later", run_id="r4", minute=1)])
     assert {(one.table, one.run_id, one.rows) for one in register(store, catalog)} == {
@@ -105,12 +106,12 @@ def test_registering_that_was_ended_goes_on(store: Store, monkeypatch: pytest.Mo
 def test_a_run_leaves_without_its_files_being_written_anew(store: Store) -> None:
     catalog = open_catalog(store)
     register(store, catalog)
-    unregister(catalog, "r1")
-    assert {row["run_id"] for row in rows_of(catalog, "tracks")} == {"r0", "r2"}
-    assert {row["run_id"] for row in rows_of(catalog, "runs")} == {"r0", "r2", "s1", "s2", "c1", "c2"}
+    unregister(catalog, {"r1"})
+    assert {row["run_id"] for row in rows_of(catalog, "tracks")} == {OLD, "r2"}
+    assert {row["run_id"] for row in rows_of(catalog, "runs")} == {OLD, "r2", "s1", "s2", "c1", "c2"}
     left = catalog.load_table("catalog_tagger.segments").inspect.data_files()["file_path"].to_pylist()
     assert [path.rpartition("tags/")[2] for path in sorted(left)] == [
-        "segments/run_id=r0/000000-x.parquet",
+        "segments/run_id=20251231T000000Z-0000/000000-x.parquet",
         "segments/run_id=r2/000000-x.parquet",
     ]
 
@@ -130,7 +131,7 @@ def test_duckdb_reads_the_tables(store: Store) -> None:
 def test_the_command_says_what_it_added(store: Store) -> None:
     first = command("iceberg", store.uri, "--json")
     assert first.returncode == 0, first.stderr
-    assert {one["run_id"] for one in json.loads(first.stdout)} == {"r0", "r1", "r2", "s1", "s2", "c1", "c2"}
+    assert {one["run_id"] for one in json.loads(first.stdout)} == {OLD, "r1", "r2", "s1", "s2", "c1", "c2"}
     assert own_catalog(store) is not None
     assert command("iceberg", store.uri).stdout == "all runs are registered\n"
 
