@@ -67,7 +67,14 @@ def make(store: Store, *, place: str = "/audio", extension: str = "") -> None:
         row("new", run_id="r2", minute=10, duration_s=40.0, tags=rain[:1]),
     ]
     unfinished = [row("a", run_id="r3", minute=59, duration_s=99.0, content_type="other")]
-    _old_tag_run(store, "r0", [row("b", run_id="r0", minute=1), row("gone", run_id="r0", minute=1, duration_s=10.0)])
+    _old_tag_run(
+        store,
+        "20251231T000000Z-0000",
+        [
+            row("b", run_id="20251231T000000Z-0000", minute=1),
+            row("gone", run_id="20251231T000000Z-0000", minute=1, duration_s=10.0),
+        ],
+    )
     for number, (run_id, rows) in enumerate((("r1", first), ("r2", second))):
         files = put_shard(store, run_id=run_id, shard="000000-x", rows=rows)
         commit_run(store, manifest_of(run_id, files, committed_at=f"2026-01-02T1{number}:00:00"))

@@ -7,15 +7,13 @@ import click
 
 @click.command(short_help="Print the warehouse's views for your SQL engine.")
 @click.argument("warehouse")
-@click.option(
-    "--engine", required=True, help="duckdb, spark, clickhouse, datafusion, polars, athena (Trino) or bigquery."
-)
+@click.option("--engine", required=True, help="duckdb, spark, clickhouse, datafusion, polars, athena or bigquery.")
 @click.option("--at", "place", help="Where the engine finds the warehouse, if not where this command does.")
 def views(warehouse: str, engine: str, place: str | None) -> None:
     """Print statements that define the views of WAREHOUSE for an engine: runs, tracks, segments, songs, flags, ...
 
-    They read whole folders, so they are made once; runs that are committed later are seen as they come. The files
-    that engines need beside the tables are added where a warehouse lacks them.
+    They read whole folders: runs that are committed later are seen as they come, but in a session of Spark or
+    DataFusion, which lists files once. What engines need beside the tables is added where a warehouse lacks it.
 
     \b
     Examples:

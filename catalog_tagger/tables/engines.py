@@ -13,6 +13,7 @@ the same elsewhere: joins and ``row_number()``, which all of them have.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ from typing import Final
 import pyarrow as pa
 
 from catalog_tagger.errors import UsageError
-from catalog_tagger.tables.published import COMMITS
+from catalog_tagger.tables.published import COMMITS, schema_file
 from catalog_tagger.tables.schemas import RUNS, TABLES, TABLES_OF
 from catalog_tagger.tables.views import NEWNESS
 
 POLARS: Final = "polars"
+#: of BigQuery
+DATASET: Final = "catalog_tagger"
 #: table of tags in rows -> (table, columns that stay)
 _TAGS: Final = {"track_tags": ("tracks", ("track_id",)), "segment_tags": ("segments", ("track_id", "start_s", "end_s"))}
 
@@ -111,12 +114,20 @@ def statements(engine: str, root: str) -> list[str]:
     for table, schema in (("runs", RUNS), *TABLES.items()):
         pattern = f"{root}/{COMMITS}/*.parquet" if table == "runs" else f"{root}/{table}/*/*.parquet"
         statement, relations[f"{table}_files"] = one.files(f"{table}_files", pattern, schema)
+        if engine == "athena":  # columns that a later release adds would be refused; the files stay
+            made.append(f"DROP TABLE IF EXISTS {table}_files")
         made += [statement] if statement else []
     for name, select in view_selects():
         made.append(one.view.format(name=name, select=_reading(select, relations)))
     for name, (table, columns) in _TAGS.items():
         made.append(one.view.format(name=name, select=one.tags.format(table=table, columns=", ".join(columns))))
-    return made
+    return [_in_dataset(statement) for statement in made] if engine == "bigquery" else made
+
+
+def _in_dataset(statement: str) -> str:
+    """With the dataset before every name: BigQuery's views forget the default one that they were made in."""
+    names = "|".join(sorted((*(name for name, _ in view_selects()), *_TAGS, "\\w+_files"), key=len, reverse=True))
+    return re.sub(rf"\b(FROM|JOIN|TABLE|VIEW) ({names})\b", rf"\1 {DATASET}.\2", statement)
 
 
 def _reading(select: str, relations: Mapping[str, str]) -> str:
@@ -130,7 +141,11 @@ def script(engine: str, root: str) -> str:
     """The statements as a file, with what its user has to know; of Polars, which has no views, a Python module."""
     if engine == POLARS:
         return _POLARS_SCRIPT.format(
-            root=root.rstrip("/"), commits=COMMITS, tables=tuple(TABLES), views=_listed(), tags=_TAGS
+            root=root.rstrip("/"),
+            commits=COMMITS,
+            tables={name: schema_file(schema) for name, schema in TABLES.items()},
+            views=_listed(),
+            tags=_TAGS,
         )
     made = statements(engine, root)
     head = [
@@ -152,15 +167,28 @@ def _columns(schema: pa.Schema, alias: str = "") -> str:
 # ---- types, for engines that are told them -------------------------------------------------------------------------
 
 
-def _type(kind: pa.DataType, simple: dict[pa.DataType, str], listed: str, struct: str, of_struct: str) -> str:
-    """A type in the words of an engine; templates take ``{of}``, and ``{name}`` for a field of a struct."""
+def _type(
+    kind: pa.DataType,
+    simple: dict[pa.DataType, str],
+    listed: str,
+    struct: str,
+    of_struct: str,
+    *,
+    inner: str = "{of}",
+) -> str:
+    """A type in the words of an engine; templates take ``{of}``, and ``{name}`` for a field of a struct.
+
+    `inner` is what becomes of a simple type within another: what is null there would be zero elsewhere.
+    """
+
+    def within(one: pa.DataType) -> str:
+        said = _type(one, simple, listed, struct, of_struct, inner=inner)
+        return said if pa.types.is_nested(one) else inner.format(of=said)
+
     if pa.types.is_list(kind):
-        return listed.format(of=_type(kind.value_type, simple, listed, struct, of_struct))
+        return listed.format(of=within(kind.value_type))
     if pa.types.is_struct(kind):
-        fields = (
-            of_struct.format(name=field.name, of=_type(field.type, simple, listed, struct, of_struct)) for field in kind
-        )
-        return struct.format(of=", ".join(fields))
+        return struct.format(of=", ".join(of_struct.format(name=field.name, of=within(field.type)) for field in kind))
     return simple[kind]
 
 
@@ -197,7 +225,7 @@ def _clickhouse_columns(schema: pa.Schema) -> str:
     found = []
     for field in schema:
         nested = pa.types.is_nested(field.type)
-        kind = _type(field.type, _CLICKHOUSE, "Array({of})", "Tuple({of})", "{name} {of}")
+        kind = _type(field.type, _CLICKHOUSE, "Array({of})", "Tuple({of})", "{name} {of}", inner="Nullable({of})")
         found.append(f"{field.name} {kind if nested else f'Nullable({kind})'}")
     return ", ".join(found)
 
@@ -231,9 +259,12 @@ def _athena(name: str, pattern: str, schema: pa.Schema) -> tuple[str, str]:
     )
 
 
-def _bigquery(name: str, pattern: str, _: pa.Schema) -> tuple[str, str]:
-    uris = f"uris = ['{_folder(pattern)}*.parquet'], enable_list_inference = true"
-    return f"CREATE OR REPLACE EXTERNAL TABLE {name} OPTIONS (format = 'PARQUET', {uris})", name
+def _bigquery(name: str, pattern: str, schema: pa.Schema) -> tuple[str, str]:
+    """Columns are those of one file: of the one that has all of this release, where the table has such."""
+    options = [f"format = 'PARQUET', uris = ['{_folder(pattern)}*.parquet'], enable_list_inference = true"]
+    if COMMITS not in pattern:
+        options.append(f"reference_file_schema_uri = '{_folder(pattern)}run_id=none/{schema_file(schema)}'")
+    return f"CREATE OR REPLACE EXTERNAL TABLE {name} OPTIONS ({', '.join(options)})", name
 
 
 def _folder(pattern: str) -> str:
@@ -253,7 +284,7 @@ ENGINES: Final = {
     "spark": Engine(
         "Spark SQL",
         "spark.sql",
-        "Of a session; a bucket is read by its S3A file system (s3a://), with hadoop-aws among the packages.",
+        "Of a session, which lists files once: run it again after a run. Buckets: s3a://, with hadoop-aws.",
         _spark,
         "CREATE OR REPLACE TEMPORARY VIEW {name} AS {select}",
         "SELECT {columns}, t.tag, t.score FROM {table} LATERAL VIEW explode(tags) tagged AS t",
@@ -270,16 +301,16 @@ ENGINES: Final = {
     "datafusion": Engine(
         "DataFusion",
         "datafusion.sql",
-        "First: SET datafusion.execution.listing_table_factory_infer_partitions = false; run_id is in the files.",
+        "First: SET datafusion.execution.listing_table_factory_infer_partitions = false. Run it again after a run.",
         _datafusion,
         _VIEW,
         "SELECT {columns}, t['tag'] AS tag, t['score'] AS score "
         "FROM (SELECT {columns}, unnest(tags) AS t FROM {table})",
     ),
     "athena": Engine(
-        "Amazon Athena; of Trino with a Hive catalogue, where hive.recursive-directories is true",
+        "Amazon Athena",
         "athena.sql",
-        "Athena takes one statement at a time. LOCATION needs s3://.",
+        "Athena takes one statement at a time; LOCATION needs s3://.",
         _athena,
         _VIEW,
         "SELECT {columns}, tag, score FROM {table} CROSS JOIN UNNEST(tags) AS tagged (tag, score)",
@@ -287,7 +318,7 @@ ENGINES: Final = {
     "bigquery": Engine(
         "BigQuery",
         "bigquery.sql",
-        "In a default dataset; of files in gs://, or in S3 by an external connection (WITH CONNECTION).",
+        "In the dataset catalog_tagger; of files in gs://, or in S3 by an external connection (WITH CONNECTION).",
         _bigquery,
         _VIEW,
         "SELECT {columns}, t.tag, t.score FROM {table}, UNNEST(tags) AS t",
@@ -307,9 +338,11 @@ TAGS = {tags!r}
 def connect(root=ROOT, **options):
     """All views by their names; options are those of `polars.scan_parquet`, such as storage_options for a bucket."""
     context = polars.SQLContext()
-    for name, pattern in [("runs", "{commits}/*.parquet"), *((name, f"{{name}}/*/*.parquet") for name in TABLES)]:
-        reading = {{"hive_partitioning": False, "missing_columns": "insert", **options}}
-        context.register(f"{{name}}_files", polars.scan_parquet(f"{{root}}/{{pattern}}", **reading))
+    reading = {{"hive_partitioning": False, "missing_columns": "insert", "extra_columns": "ignore", **options}}
+    context.register("runs_files", polars.scan_parquet(f"{{root}}/{commits}/*.parquet", **reading))
+    for name, first in TABLES.items():  # the first file says which columns there are
+        places = [f"{{root}}/{{name}}/run_id=none/{{first}}", f"{{root}}/{{name}}/*/*.parquet"]
+        context.register(f"{{name}}_files", polars.scan_parquet(places, **reading))
     for name, select in VIEWS.items():
         context.register(name, context.execute(select))
     for name, (table, columns) in TAGS.items():

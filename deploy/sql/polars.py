@@ -3,7 +3,7 @@
 import polars
 
 ROOT = 's3://bucket/warehouse'
-TABLES = ('segments', 'fingerprints', 'tracks', 'songs', 'duplicates', 'searches', 'flags', 'label_noise', 'flag_precision', 'decisions')
+TABLES = {'segments': 'schema-32e92ce4529f.parquet', 'fingerprints': 'schema-fa64d077b4a8.parquet', 'tracks': 'schema-d482dfdd0c19.parquet', 'songs': 'schema-8233d1b2411f.parquet', 'duplicates': 'schema-62ac18e201e0.parquet', 'searches': 'schema-330c2ff91cb4.parquet', 'flags': 'schema-08e4421e468f.parquet', 'label_noise': 'schema-c0098a602a50.parquet', 'flag_precision': 'schema-8396d7c8d051.parquet', 'decisions': 'schema-a218672ca71a.parquet'}
 VIEWS = {
     'runs': 'SELECT run_id, started_at, committed_at, source, bundles, tracks, tagged, quarantined, up_to_date, segments, audio_s, wall_s, removed, size_bytes, kind FROM runs_files',
     'newest_runs': 'SELECT kind, run_id FROM (SELECT kind, run_id, row_number() OVER (PARTITION BY kind ORDER BY committed_at DESC, run_id DESC) AS newest FROM runs) ranked WHERE newest = 1',
@@ -34,9 +34,11 @@ TAGS = {'track_tags': ('tracks', ('track_id',)), 'segment_tags': ('segments', ('
 def connect(root=ROOT, **options):
     """All views by their names; options are those of `polars.scan_parquet`, such as storage_options for a bucket."""
     context = polars.SQLContext()
-    for name, pattern in [("runs", "commits/*.parquet"), *((name, f"{name}/*/*.parquet") for name in TABLES)]:
-        reading = {"hive_partitioning": False, "missing_columns": "insert", **options}
-        context.register(f"{name}_files", polars.scan_parquet(f"{root}/{pattern}", **reading))
+    reading = {"hive_partitioning": False, "missing_columns": "insert", "extra_columns": "ignore", **options}
+    context.register("runs_files", polars.scan_parquet(f"{root}/commits/*.parquet", **reading))
+    for name, first in TABLES.items():  # the first file says which columns there are
+        places = [f"{root}/{name}/run_id=none/{first}", f"{root}/{name}/*/*.parquet"]
+        context.register(f"{name}_files", polars.scan_parquet(places, **reading))
     for name, select in VIEWS.items():
         context.register(name, context.execute(select))
     for name, (table, columns) in TAGS.items():

@@ -1,5 +1,5 @@
 -- The tables of a catalog_tagger warehouse as views of Spark SQL.
--- Of a session; a bucket is read by its S3A file system (s3a://), with hadoop-aws among the packages.
+-- Of a session, which lists files once: run it again after a run. Buckets: s3a://, with hadoop-aws.
 
 CREATE OR REPLACE TEMPORARY VIEW runs_files (`run_id` string, `started_at` string, `committed_at` string, `source` string, `bundles` array<string>, `tracks` bigint, `tagged` bigint, `quarantined` bigint, `up_to_date` bigint, `segments` bigint, `audio_s` double, `wall_s` double, `removed` bigint, `size_bytes` bigint, `kind` string) USING parquet OPTIONS (path 's3://bucket/warehouse/commits/*.parquet');
 
