@@ -17,7 +17,7 @@ Failure rule: an unknown flag or word, or two decisions on one flag, is one `Usa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,6 +34,8 @@ from catalog_tagger.tables.schemas import DECISIONS
 ACCEPTED: Final = "accepted"
 DISMISSED: Final = "dismissed"
 SHIFTS: Final = "shifts"
+#: key of a manifest's config, as SHIFTS
+GIVEN: Final = "given_decisions"
 _UNDECIDED: Final = ("new", "open", "resolved")
 _SUREST: Final = 1e-9
 _STEPS: Final = 50
@@ -89,6 +91,7 @@ def gather(
     *,
     shifts: Mapping[str, Mapping[str, float]],
     reviewed: Iterable[Reviewed] = (),
+    given_before: Mapping[str, Sequence[str | None]] | None = None,
 ) -> list[dict[str, Any]]:
     """All decisions so far, rows of `schemas.DECISIONS` but for the run, those of a file last.
 
@@ -100,6 +103,8 @@ def gather(
         Run -> kind -> the mean shift that its confidences had.
     reviewed
         What reviewers decided since the last run, in the order of their times.
+    given_before
+        What the last run's file said (`given_of`): what it said then is not said again, and undoes nothing since.
     """
     kept = {row["flag_id"]: row for row in connection.sql("SELECT * FROM decisions").to_arrow_table().to_pylist()}
     by_reviewers = latest(list(reviewed))
@@ -107,23 +112,39 @@ def gather(
         del by_reviewers[flag_id]
         kept.pop(flag_id, None)
     given = {flag_id: (row.decision, row.run_id) for flag_id, row in by_reviewers.items()}
-    _take(connection, "review", given, kept, shifts)
+    _take(connection, None, given, kept, shifts)
     if place is not None:
-        _take(connection, place, _read(connection, place), kept, shifts)
+        said = {
+            flag: one for flag, one in _read(connection, place).items() if list(one) != (given_before or {}).get(flag)
+        }
+        _take(connection, place, said, kept, shifts)
     return list(kept.values())
+
+
+def given_of(connection: duckdb.DuckDBPyConnection, place: str | None) -> dict[str, list[str | None]]:
+    """Flag -> [decision, run] of a file, as a manifest keeps them."""
+    return {} if place is None else {flag: list(one) for flag, one in _read(connection, place).items()}
 
 
 def _take(
     connection: duckdb.DuckDBPyConnection,
-    place: str,
+    place: str | None,
     given: Mapping[str, tuple[str, str | None]],
     kept: dict[str, dict[str, Any]],
     shifts: Mapping[str, Mapping[str, float]],
 ) -> None:
-    """Add what was given at a place to what is kept."""
+    """Add what was given at a place to what is kept.
+
+    Of reviewers (no place) decisions on flags that are no longer known are left out: the run that they looked at has
+    been pruned since. In a file what is kept already is not looked for again.
+    """
     known = _flags(connection, [(flag_id, run_id) for flag_id, (_, run_id) in given.items()])
-    unknown = [flag_id for flag_id in given if flag_id not in known]
-    if unknown:
+    unknown = [
+        flag_id
+        for flag_id, (decision, _) in given.items()
+        if flag_id not in known and not (flag_id in kept and kept[flag_id]["decision"] == decision)
+    ]
+    if unknown and place is not None:
         run_id = given[unknown[0]][1]
         where = "no run has such a flag" if run_id is None else f"run {run_id} has no such flag"
         more = f" and {len(unknown) - 1:,} more are unknown" if len(unknown) > 1 else ""
@@ -131,6 +152,8 @@ def _take(
             f"{place}: flag_id {unknown[0]!r}: {where}{more}; take ids and run_id from the flags of this warehouse"
         )
     for flag_id, (decision, run_id) in given.items():
+        if flag_id not in known:
+            continue
         before = kept.get(flag_id)
         if before is not None and before["decision"] == decision and run_id is None:
             continue

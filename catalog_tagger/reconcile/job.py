@@ -23,7 +23,7 @@ from catalog_tagger.errors import RunError, UsageError
 from catalog_tagger.reconcile import found, joining
 from catalog_tagger.reconcile.claims import UNPLAYABLE, find_claims
 from catalog_tagger.reconcile.config import ReconcileConfig
-from catalog_tagger.reconcile.decisions import SHIFTS, Shift, fit_shifts, gather
+from catalog_tagger.reconcile.decisions import GIVEN, SHIFTS, Shift, fit_shifts, gather, given_of
 from catalog_tagger.reconcile.evidence import find_evidence
 from catalog_tagger.reconcile.flags import flag_rows, keep, resolved_rows
 from catalog_tagger.reconcile.heard import keep_heard, open_warehouse, segments_of
@@ -79,6 +79,8 @@ class _Checked:
     decisions: list[dict[str, Any]]
     reviewed: dict[str, int]
     """Session of reviewers -> rows that are among the decisions."""
+    given: dict[str, list[str | None]]
+    """What the file of decisions says."""
     shifts_before: Mapping[str, float]
 
 
@@ -180,6 +182,7 @@ def _check(config: ReconcileConfig, store: Store, stack: ExitStack) -> _Checked:
     covered = joining.coverage(connection, place=config.metadata, warehouse=store.uri)
     shifts = {run.run_id: run.config.get(SHIFTS, {}) for run in runs if run.kind == RECONCILE}
     last = next((run for run in reversed(runs) if run.kind == RECONCILE), None)
+    before = last.config.get(GIVEN, {}) if last is not None else {}
     reviewed, counts = read_reviewed(store, taken=last.config.get(TAKEN, {}) if last is not None else {})
     return _Checked(
         connection=connection,
@@ -188,8 +191,9 @@ def _check(config: ReconcileConfig, store: Store, stack: ExitStack) -> _Checked:
         mapping=fitted,
         columns=columns,
         coverage=covered,
-        decisions=gather(connection, config.decisions, shifts=shifts, reviewed=reviewed),
+        decisions=gather(connection, config.decisions, shifts=shifts, reviewed=reviewed, given_before=before),
         reviewed=counts,
+        given={**before, **given_of(connection, config.decisions)},
         shifts_before=shifts[last.run_id] if last is not None else {},
     )
 
@@ -245,6 +249,7 @@ def _commit(
             **config.model_dump(mode="json"),
             SHIFTS: {kind: shift.mean for kind, shift in shifts.items()},
             TAKEN: checked.reviewed,
+            GIVEN: checked.given,
         },
         tracks=checked.coverage.matched,
         tagged=checked.coverage.matched - unplayable,

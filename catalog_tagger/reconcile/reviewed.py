@@ -22,7 +22,7 @@ import secrets
 import threading
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Final
 
 from catalog_tagger.errors import StorageError
@@ -56,15 +56,23 @@ class Session:
         self._rows: list[Reviewed] = []
         self._lock = threading.Lock()
 
-    def decide(self, flag_id: str, run_id: str, decision: str) -> Reviewed:
+    def decide(self, flag_id: str, run_id: str, decision: str, *, after: str | None = None) -> Reviewed:
         """Keep a decision; it is in the warehouse when this returns.
+
+        Parameters
+        ----------
+        after
+            Time of the last decision on the flag: this one gets a later one, though a clock may be behind.
 
         Raises
         ------
         StorageError
             It cannot be written, and is not kept.
         """
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        time = datetime.now(timezone.utc)
+        if after is not None:
+            time = max(time, datetime.fromisoformat(after) + timedelta(milliseconds=1))
+        now = time.isoformat(timespec="milliseconds")
         with self._lock:
             row = Reviewed(len(self._rows) + 1, flag_id, run_id, decision, self._reviewer, now)
             self._store.write(f"{FOLDER}/{self.name}.csv", _csv([*self._rows, row]))

@@ -1,5 +1,6 @@
 """Flags over several runs: who they are, what became of them, and what editors say of them."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from catalog_tagger.reconcile.config import make_config
 from catalog_tagger.reconcile.decisions import Shift, fit_shift
 from catalog_tagger.reconcile.flags import flag_id_of
 from catalog_tagger.reconcile.job import ReconcileResult, run_reconcile
+from catalog_tagger.reconcile.reviewed import Session
 from catalog_tagger.storage import Store
+from catalog_tagger.tables.prune import prune
 from catalog_tagger.tables.views import query
 
 
@@ -196,3 +199,48 @@ def test_claims_have_ids_of_their_own(parts: list[str]) -> None:
     a, b, c, d = parts
     assert len({flag_id_of(a, b, c, d), flag_id_of(b, a, c, d), flag_id_of(a, b, c, None) if d else "x"}) == 3
     assert len(flag_id_of(a, b, c, d)) == 16
+
+
+def test_reviewers_decisions_are_taken_in_once_and_the_latest_counts(catalogue: Catalogue) -> None:
+    wrong = {"m01": "audiobook", "m02": "audiobook", "m03": "audiobook"}
+    catalogue.run(**wrong)
+    ids = {track: decided(track, "")["flag_id"] for track in wrong}
+    ada, ben = Session(catalogue.store, "ada"), Session(catalogue.store, "ben")
+    ada.decide(ids["m01"], "r1", "dismissed")
+    ada.decide(ids["m02"], "r1", "dismissed")
+    ben.decide(ids["m02"], "r1", "withdrawn")
+    ben.decide(ids["m03"], "r1", "accepted")
+    result = catalogue.run(**wrong)
+    assert {track: state for track, (state, _) in states(result).items()} == {
+        "m01": "dismissed",
+        "m02": "open",
+        "m03": "open",
+    }
+    assert result.decisions == 2
+    # what another way of deciding says later is not undone by what was taken in
+    assert states(catalogue.run([decided("m01", "accepted")], **wrong))["m01"][0] == "open"
+    assert states(catalogue.run(**wrong))["m01"][0] == "open"
+
+
+def test_a_file_that_is_given_again_undoes_nothing_that_was_decided_since(catalogue: Catalogue) -> None:
+    wrong = {"m01": "audiobook", "m02": "audiobook"}
+    catalogue.run(**wrong)
+    every_night = [decided("m01", "dismissed")]
+    assert states(catalogue.run(every_night, **wrong))["m01"][0] == "dismissed"
+    Session(catalogue.store, "ada").decide(decided("m01", "")["flag_id"], "r2", "withdrawn")
+    for _ in range(2):
+        assert states(catalogue.run(every_night, **wrong))["m01"][0] != "dismissed"
+
+
+def test_decisions_on_flags_of_runs_that_were_pruned_stop_nothing(catalogue: Catalogue) -> None:
+    wrong = {"m01": "audiobook", "m02": "audiobook"}
+    catalogue.run(**wrong)
+    late, kept = Session(catalogue.store, "ada"), [decided("m02", "accepted")]
+    catalogue.run(kept, **wrong)
+    catalogue.run(kept, m01="audiobook")
+    catalogue.run(kept, m01="audiobook")
+    prune(catalogue.store, keep=timedelta(0))
+    late.decide(decided("m01", "")["flag_id"], "r1", "dismissed")
+    result = catalogue.run(kept, m01="audiobook")
+    assert states(result)["m01"][0] == "open", "nobody can tell what the reviewer saw"
+    assert result.decisions == 1
