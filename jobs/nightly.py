@@ -6,8 +6,8 @@
 The file holds the keys of `catalog_tagger.nightly.config.NightlyConfig`. Stages are named on standard error as they
 begin; the summary is one JSON document on standard output, in ``nightly/<night>.json`` of the warehouse, and posted to
 ``webhook``. Exit codes: 0 done, 3 done with quarantined tracks (0 with ``--quarantined-ok``), else that of the stage
-that failed: 1, or 2 for bad input; 130 interrupted. The same command on the same day goes on where it ended; ``--set
-night=2026-11-29`` names another night.
+that failed: 1, or 2 for bad input; 130 interrupted. The same command goes on with the newest night that is not done, or
+begins a new one; ``--set night=2026-11-29`` names a night.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> int:
     try:
         config = load_nightly_config(arguments.config, overrides=overrides)
         with redirect_stdout(sys.stderr):
-            night = run_night(config, on_stage=lambda stage: print(f"nightly {config.night}: {stage}", file=sys.stderr))
+            night = run_night(config, on_stage=lambda stage: print(f"nightly: {stage}", file=sys.stderr))
     except CatalogTaggerError as error:
         print(f"nightly: {error}", file=sys.stderr)
         return error.exit_code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from os import PathLike
 from typing import Any, Final, Literal
 
@@ -49,9 +48,8 @@ class NightlyConfig(BaseModel):
 
     source: str = Field(min_length=1, description="catalogue, as of TagConfig")
     warehouse: str = Field(min_length=1, description="folder or s3:// prefix of the tables")
-    night: str = Field(
-        default_factory=lambda: f"{datetime.now(timezone.utc):%Y-%m-%d}",
-        description="its name; by default the date in UTC",
+    night: str | None = Field(
+        default=None, description="its name; by default the newest that is not done, or a new one"
     )
     ray_address: str | None = Field(
         default=None, description="Ray cluster of all parts; by default RAY_ADDRESS or local"
@@ -73,8 +71,8 @@ class NightlyConfig(BaseModel):
 
     @field_validator("night")
     @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        return require_run_id(value)
+    def _is_a_name(cls, value: str | None) -> str | None:
+        return None if value is None else require_run_id(value)
 
     @model_validator(mode="after")
     def _parts_are_right(self) -> NightlyConfig:

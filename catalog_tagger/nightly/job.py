@@ -11,31 +11,44 @@ Stages, each of which reads only what those before it have committed::
 
 Layout: ``nightly/<night>.json`` of the warehouse, written after every stage: `Night` as JSON, and the summary.
 
-Failure rule: a stage that fails ends the night, with its error in the summary. The same night started again goes on
-with that stage, and each stage with what it had done; what other nights left unfinished, tagging finishes first. One
-night works on a warehouse at a time.
+Failure rule: a stage that fails ends the night, with its error in the summary. Started again, the newest night that is
+not done goes on with that stage, and each stage with what it had done; where all are done a new one begins, and a
+second one on a date is called ``<date>-2``. A night that is named is that one: where it is done, nothing is. One night
+works on a warehouse at a time.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
-import urllib.error
+import traceback
 import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
+from http.client import HTTPException
+from itertools import count
 from typing import Any, Final
 
-from catalog_tagger.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_QUARANTINED, CatalogTaggerError, StorageError
+from catalog_tagger.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_QUARANTINED,
+    CatalogTaggerError,
+    StorageError,
+)
 from catalog_tagger.nightly.config import NightlyConfig
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.lease import hold
+from catalog_tagger.tables.published import publish
 
 FOLDER: Final = "nightly"
 #: what is held, beside the runs
 _LOCK: Final = "nightly.lock"
 _POST_S: Final = 20.0
+_DATED: Final = re.compile(r"\d{4}-\d\d-\d\d(-\d+)?$")
 
 Told = dict[str, Any]
 
@@ -92,6 +105,7 @@ def run_night(config: NightlyConfig, *, on_stage: Callable[[str], None] = lambda
     """
     store = Store(config.warehouse)
     with hold(store, _LOCK) as lock:
+        publish(store)
         night = _read(store, config)
         for name, stage in stages(config).items():
             if name in night.stages and night.stages[name].state == "done":
@@ -135,11 +149,15 @@ def _run_stage(night: Night, name: str, stage: Callable[[], Told]) -> None:
     state, error, said = "done", None, {}
     try:
         said = stage()
-        if said.get("quarantined") and night.exit_code == EXIT_OK:
+        if _has_quarantined(said) and night.exit_code == EXIT_OK:
             night.exit_code = EXIT_QUARANTINED
     except CatalogTaggerError as raised:
         state, error = "failed", str(raised)
         night.state, night.exit_code = "failed", raised.exit_code
+    except Exception as raised:  # noqa: BLE001  a night has to say what it died of, whatever that was
+        traceback.print_exc()
+        state, error = "failed", f"{type(raised).__name__}: {' '.join(str(raised).split())}"
+        night.state, night.exit_code = "failed", EXIT_FAILED
     except KeyboardInterrupt:
         state, error = "interrupted", "interrupted"
         night.state, night.exit_code = "interrupted", EXIT_INTERRUPTED
@@ -160,7 +178,11 @@ def _tag(config: NightlyConfig) -> Told:
     if result.manifest is not None:
         told |= {key: getattr(result.manifest, key) for key in ("tracks", "tagged", "quarantined", "audio_s")}
         told["quarantined_by_code"] = result.manifest.quarantined_by_code
-    return told | ({"finished": result.finished} if result.finished else {})
+    if result.finished:
+        told["finished"] = result.finished
+    if result.finished_quarantined:
+        told["finished_quarantined"] = True
+    return told
 
 
 def _songs(config: NightlyConfig) -> Told:
@@ -225,15 +247,38 @@ def _prune(config: NightlyConfig) -> Told:
     removed = prune(
         store,
         keep=timedelta(days=config.prune_after_days or 0.0),
-        unregister=None if catalog is None else lambda run_id: unregister(catalog, run_id, namespace=namespace),
+        unregister=None if catalog is None else lambda run_ids: unregister(catalog, run_ids, namespace=namespace),
     )
     return {"runs": [run.run_id for run in removed], "size_bytes": sum(run.size_bytes for run in removed)}
 
 
+def _has_quarantined(said: Told) -> bool:
+    return bool(said.get("quarantined") or said.get("finished_quarantined"))
+
+
 def _read(store: Store, config: NightlyConfig) -> Night:
     """The night as it was left, or a new one."""
-    name = f"{FOLDER}/{config.night}.json"
-    fresh = Night(night=config.night, source=config.source, warehouse=store.uri, started_at=_now())
+    if config.night is not None:
+        return _named(store, config, config.night)
+    nights = sorted(name.removesuffix(".json") for name in store.children(FOLDER) if name.endswith(".json"))
+    if nights:
+        last = max(nights, key=_order)
+        if json.loads(store.read(f"{FOLDER}/{last}.json")).get("state") != "done":
+            return _named(store, config, last)
+    today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
+    names = (today, *(f"{today}-{number}" for number in count(2)))
+    return _named(store, config, next(name for name in names if name not in nights))
+
+
+def _order(night: str) -> tuple[str, int]:
+    """Nights by date, then by their number on it."""
+    date, _, number = (night[:10], night[10:11], night[11:]) if _DATED.match(night) else (night, "", "")
+    return date, int(number or 1)
+
+
+def _named(store: Store, config: NightlyConfig, name_of_night: str) -> Night:
+    name = f"{FOLDER}/{name_of_night}.json"
+    fresh = Night(night=name_of_night, source=config.source, warehouse=store.uri, started_at=_now())
     try:
         content = json.loads(store.read(name))
         stages = {key: Stage(**value) for key, value in content["stages"].items()}
@@ -243,7 +288,7 @@ def _read(store: Store, config: NightlyConfig) -> Night:
     except (ValueError, TypeError, KeyError) as error:
         raise StorageError(f"{store.uri_of(name)}: not the summary of a night ({error}); remove the file") from error
     before.state, before.ended_at, before.exit_code = "running", None, EXIT_OK
-    if any(stage.said.get("quarantined") for stage in before.stages.values()):
+    if any(_has_quarantined(stage.said) for stage in before.stages.values()):
         before.exit_code = EXIT_QUARANTINED
     return before
 
@@ -259,7 +304,7 @@ def _post(url: str, night: Night) -> str:
     try:
         with urllib.request.urlopen(request, timeout=_POST_S):  # noqa: S310
             return "sent"
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         return f"not sent: {error}"
 
 
