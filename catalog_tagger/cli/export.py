@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+_WRITERS = 16
+
 
 @click.command(short_help="Write each track's stretches of speech, music, tags and songs as label files.")
 @click.argument("warehouse")
@@ -25,6 +27,9 @@ def export(warehouse: str, kind: str, folder: str, tracks: tuple[str, ...], wher
       catalog-tagger export tags --format rttm --out labels --where "content_type = 'mixed'"
       catalog-tagger export s3://bucket/tags --format json --out s3://bucket/labels
     """
+    from collections import deque
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     from catalog_tagger.errors import UsageError
     from catalog_tagger.report.labels import FORMATS, file_name
     from catalog_tagger.report.timeline import timelines
@@ -34,7 +39,14 @@ def export(warehouse: str, kind: str, folder: str, tracks: tuple[str, ...], wher
         raise UsageError(f"--format {kind!r}: known are {', '.join(FORMATS)}")
     extension, write = FORMATS[kind]
     target, count = Store(folder), 0
-    for line in timelines(Store(warehouse), where=where, track_ids=tracks):
-        target.write(file_name(line.track_id, extension), write(line).encode(errors="replace"))
-        count += 1
+    with ThreadPoolExecutor(_WRITERS) as pool:  # a file is a round trip on object storage
+        waiting: deque[Future[None]] = deque()
+        for line in timelines(Store(warehouse), where=where, track_ids=tracks):
+            text = write(line).encode(errors="replace")
+            waiting.append(pool.submit(target.write, file_name(line.track_id, extension), text))
+            count += 1
+            if len(waiting) > 2 * _WRITERS:
+                waiting.popleft().result()
+        for one in waiting:
+            one.result()
     click.echo(f"{count:,} files in {target.uri}")

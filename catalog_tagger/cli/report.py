@@ -8,8 +8,16 @@ import click
 @click.command(short_help="Write a page of totals, costs, flags and songs that people read.")
 @click.option("--warehouse", "-w", required=True, help="Folder or s3:// prefix of the tables.")
 @click.option("--out", help="File or s3:// key to write; default: WAREHOUSE/reports/<newest run>.html.")
-@click.option("--flags", "most_flags", default=5000, show_default=True, help="Most flags on the page.")
-@click.option("--grams", default=300, show_default=True, help="Flags whose evidence is drawn; needs their audio.")
+@click.option(
+    "--flags", "most_flags", type=click.IntRange(min=0), default=5000, show_default=True, help="Most flags on the page."
+)
+@click.option(
+    "--grams",
+    type=click.IntRange(min=0),
+    default=300,
+    show_default=True,
+    help="Flags whose evidence is drawn; needs their audio.",
+)
 def report(warehouse: str, out: str | None, most_flags: int, grams: int) -> None:
     """Write one HTML file about WAREHOUSE that opens anywhere, offline: totals, runs and their cost, quarantine
     reasons, how labels and audio agree, the ranked flags, each with its track's timeline and evidence, and the songs

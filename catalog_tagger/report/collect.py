@@ -15,6 +15,7 @@ track  ``i`` id, ``u`` its uri, ``a`` where a browser finds its audio (null: now
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #: states of flags that somebody has still to look at come first
 _STATES: Final = ("new", "open", "accepted", "resolved", "dismissed")
 _RUNS_SHOWN: Final = 20
+_PADDING_S: Final = 1.0
 #: extension -> type, of what browsers play
 PLAYED: Final = {
     ".mp3": "audio/mpeg",
@@ -50,24 +52,31 @@ PLAYED: Final = {
     ".wav": "audio/wav",
 }
 
+#: tables that are asked; each costs the footers of its files
+_TABLES: Final = ("tracks", "segments", "songs", "flags", "label_noise", "flag_precision", "decisions")
+#: the view of current tracks looks at all rows of all runs, and is asked once
+_ONCE_SQL: Final = (
+    "CREATE TEMP TABLE told AS SELECT track_id, status, error_code, error_message, uri, audio_etag, duration_s, "
+    "scanned_s, content_type, content_confidence, voice_gender, tags FROM tracks"
+)
+
 _COUNTS_SQL: Final = (
     "SELECT count(*) FILTER (status = 'tagged') AS tagged, count(*) FILTER (status = 'quarantined') AS quarantined, "  # noqa: S608
     "coalesce(sum(duration_s), 0) AS duration_s, coalesce(sum(scanned_s), 0) AS scanned_s, "
-    f"count(*) FILTER ({IN_PART_SQL}) AS in_part FROM tracks"
+    f"count(*) FILTER ({IN_PART_SQL}) AS in_part FROM told"
 )
 _TYPES_SQL: Final = (
-    "SELECT content_type, count(*), sum(duration_s), avg(content_confidence) FROM tracks "
+    "SELECT content_type, count(*), sum(duration_s), avg(content_confidence) FROM told "
     "WHERE content_type IS NOT NULL GROUP BY 1 ORDER BY 2 DESC"
 )
-_VOICES_SQL: Final = (
-    "SELECT voice_gender, count(*) FROM tracks WHERE voice_gender IS NOT NULL GROUP BY 1 ORDER BY 2 DESC"
-)
+_VOICES_SQL: Final = "SELECT voice_gender, count(*) FROM told WHERE voice_gender IS NOT NULL GROUP BY 1 ORDER BY 2 DESC"
 _TAGS_SQL: Final = (
-    "SELECT tag, count(*) FROM track_tags WHERE score >= 0.5 AND tag NOT IN ('speech', 'music') GROUP BY 1 "
+    "SELECT tag, count(*) FROM (SELECT unnest(tags, max_depth := 2) FROM told) "
+    "WHERE score >= 0.5 AND tag NOT IN ('speech', 'music') GROUP BY 1 "
     "ORDER BY 2 DESC, 1 LIMIT 12"
 )
 _QUARANTINED_SQL: Final = (
-    "SELECT error_code, count(*), min(track_id), arg_min(error_message, track_id) FROM tracks "
+    "SELECT error_code, count(*), min(track_id), arg_min(error_message, track_id) FROM told "
     "WHERE status = 'quarantined' GROUP BY 1 ORDER BY 2 DESC, 1"
 )
 _NOISE_SQL: Final = (
@@ -84,7 +93,7 @@ _FLAGS_SQL: Final = (
     "flag_id LIMIT {limit}"
 )
 _TRACKS_SQL: Final = (
-    "SELECT track_id, uri, audio_etag, duration_s, scanned_s, content_type, voice_gender FROM tracks SEMI JOIN wanted "
+    "SELECT track_id, uri, audio_etag, duration_s, scanned_s, content_type, voice_gender FROM told SEMI JOIN wanted "
     "USING (track_id) ORDER BY track_id"
 )
 _SEGMENTS_SQL: Final = (
@@ -94,6 +103,11 @@ _SEGMENTS_SQL: Final = (
 _SONGS_SQL: Final = (
     "SELECT track_id, start_s, end_s, song_track_id, song_start_s FROM songs SEMI JOIN wanted USING (track_id) "
     "ORDER BY track_id, start_s"
+)
+_DECIDED_SQL: Final = (
+    "SELECT d.flag_id, d.decision FROM decisions d JOIN flags f USING (flag_id) "
+    "WHERE d.audio_etag IS NOT DISTINCT FROM "
+    "f.audio_etag AND d.current_value IS NOT DISTINCT FROM f.current_value"
 )
 _SHOWS_SQL: Final = (
     "SELECT track_id, count(*), sum(end_s - start_s) FROM songs GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {limit}"
@@ -123,6 +137,8 @@ class Report:
     tracks: list[dict[str, Any]]
     etags: list[str | None]
     """Of `tracks`, for whoever opens their audio."""
+    decided: dict[str, str] = field(default_factory=dict)
+    """Flag -> decision that was kept, of those whose audio and label are still the same."""
     shows: list[tuple[int, int, float]] = field(default_factory=list)
     """(index of the track, songs in it, seconds of them), the most first."""
 
@@ -143,7 +159,8 @@ def collect(store: Store, *, page: Path | None, most_flags: int, most_shows: int
         There is no warehouse at that place.
     """
     runs = list_runs(store)
-    with connect(store) as connection:
+    with connect(store, tables=_TABLES) as connection:
+        connection.execute(_ONCE_SQL)
 
         def ask(sql: str) -> list[tuple[Any, ...]]:
             return connection.execute(sql).fetchall()
@@ -176,6 +193,7 @@ def collect(store: Store, *, page: Path | None, most_flags: int, most_shows: int
             flags=[_flag(row, at) for row in flags],
             tracks=tracks,
             etags=etags,
+            decided=dict(ask(_DECIDED_SQL)),
             shows=[(at[track_id], songs, seconds) for track_id, songs, seconds in shows if track_id in at],
         )
 
@@ -223,8 +241,8 @@ def _tracks(
                 "h": round(scanned_s or 0.0, 2),
                 "y": content_type,
                 "v": voice,
-                "s": line_of(starts, speech),
-                "m": line_of(starts, music),
+                "s": line_of(starts, speech, duration_s=duration_s or 0.0),
+                "m": line_of(starts, music, duration_s=duration_s or 0.0),
                 "o": songs.get(track_id, []),
             }
         )
@@ -232,11 +250,11 @@ def _tracks(
     return tracks, etags
 
 
-def line_of(starts_s: Sequence[float], p: Sequence[float | None]) -> str:
-    """Probabilities of segments as a timeline's characters."""
+def line_of(starts_s: Sequence[float], p: Sequence[float | None], *, duration_s: float = 0.0) -> str:
+    """Probabilities of segments as a timeline's characters, as far as the track goes but for a codec's padding."""
     if not starts_s:
         return ""
-    line = ["."] * (round(starts_s[-1] / STEP_S) + 1)
+    line = ["."] * max(round(starts_s[-1] / STEP_S) + 1, math.ceil((duration_s - _PADDING_S) / STEP_S))
     for start_s, value in zip(starts_s, p, strict=True):
         if value is not None:
             line[round(start_s / STEP_S)] = _DIGITS[round(value * (len(_DIGITS) - 1))]
@@ -245,7 +263,7 @@ def line_of(starts_s: Sequence[float], p: Sequence[float | None]) -> str:
 
 def playable(uri: str, page: Path | None) -> str | None:
     """What an ``audio`` element of the page takes for a track; None where a browser cannot have it."""
-    if ".tar#" in uri or not uri.lower().endswith(tuple(PLAYED)):
+    if ".tar#" in uri.lower() or not uri.lower().endswith(tuple(PLAYED)):
         return None
     if uri.startswith(("https://", "http://")):
         return uri

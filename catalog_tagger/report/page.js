@@ -74,6 +74,7 @@
   };
 
   // What is told and played of a track; the audio is made when it is wanted, so that thousands cost nothing.
+  let playing = null;
   const player = (track, marks) => {
     let audio = null;
     const box = make("div", { class: "evidence" });
@@ -85,8 +86,9 @@
         audio.addEventListener("error", () => audio.replaceWith(make("span", { class: "soft" }, "The audio cannot be reached from here.")));
         box.append(audio);
       }
-      for (const other of document.querySelectorAll("audio")) if (other !== audio) other.pause();
-      const start = () => { audio.currentTime = at; audio.play().catch(() => {}); };
+      if (playing && playing !== audio) { playing.pause(); playing.preload = "none"; }
+      playing = audio;
+      const start = () => { if (playing === audio) { audio.currentTime = at; audio.play().catch(() => {}); } };
       if (audio.readyState) start(); else audio.addEventListener("loadedmetadata", start, { once: true });
     };
     const line = timeline(track, marks, play);
@@ -133,7 +135,10 @@
       body.decide = (word) => decide(flag, word);
       body.tell = () => {
         const [word, reviewer] = decisions[flag.i] || ["withdrawn", ""];
+        const waiting = unsent.get(flag.i);
         verdict.textContent = word === "withdrawn" ? "" : `${word} by ${reviewer}`;
+        if (waiting) verdict.textContent = waiting.error ? `NOT KEPT (${waiting.decision}): ${waiting.error}` : "…";
+        verdict.classList.toggle("bad", Boolean(waiting && waiting.error));
         body.classList.toggle("decided", word !== "withdrawn");
       };
       body.tell();
@@ -150,14 +155,25 @@
     const count = Object.values(decisions).filter(([word]) => word !== "withdrawn").length;
     kept.textContent = `${count.toLocaleString("en")} decided.`;
   };
+  let asked = 0;
+  let heard = 0;
   const ask = async (options) => {
+    const number = ++asked; // an answer that was overtaken says what was, not what is
     const answer = await fetch("decisions", options);
     if (!answer.ok) throw new Error(await answer.text());
-    told(await answer.json());
+    const found = await answer.json();
+    if (number > heard) { heard = number; told(found); }
   };
-  const decide = (flag, decision) =>
-    ask({ method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ flag: flag.i, decision }) })
-      .catch((error) => { kept.textContent = `${error.message}`; });
+  // What could not be kept stays marked, and is sent again, until it is kept or decided otherwise.
+  const unsent = new Map();
+  const send = (id, decision) =>
+    ask({ method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ flag: id, decision }) })
+      .then(() => { if (unsent.get(id)?.decision === decision) { unsent.delete(id); told(decisions); } });
+  const decide = (flag, decision) => {
+    unsent.set(flag.i, { decision, error: "" });
+    told(decisions);
+    return send(flag.i, decision).catch((error) => { unsent.set(flag.i, { decision, error: error.message }); told(decisions); });
+  };
 
   // Pages of a list: more are made when the end comes into view.
   const list = (holder, items, build) => {
@@ -210,7 +226,7 @@
 
   // j and k go from flag to flag, p plays, / searches.
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, audio")) return;
+    if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, audio")) return;
     const all = [...holder.querySelectorAll("article")];
     const at = all.indexOf(document.activeElement.closest("article"));
     if (event.key === "j" || event.key === "k") {
@@ -222,7 +238,7 @@
   });
 
   if (review && kept) {
-    const again = () => ask().catch((error) => { kept.textContent = `${error.message}`; }).finally(() => setTimeout(again, 5000));
+    const again = () => Promise.all([...unsent].map(([id, { decision, error }]) => error && send(id, decision).catch(() => {}))).then(() => ask()).catch((error) => { kept.textContent = `${error.message}`; }).finally(() => setTimeout(again, 5000));
     again();
   }
 

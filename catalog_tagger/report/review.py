@@ -6,7 +6,8 @@ own (``Host``), there is nothing. Below it:
 - ``GET /<token>/``: the page;
 - ``GET /<token>/audio/<number of a track>``: its audio, by ranges of bytes: a file, a tar's member, or an object. Only
   tracks of the page have one, and of those only what lies, links resolved, below the catalogue's roots;
-- ``GET /<token>/decisions``: what all reviewers have decided, ``{"<flag>": ["<decision>", "<reviewer>"]}``;
+- ``GET /<token>/decisions``: what is decided and holds, ``{"<flag>": ["<decision>", "<reviewer>"]}``: what reviewers
+  said that no comparison has taken in yet, and before it what the last one kept and the flag still is about;
 - ``POST /<token>/decisions``: ``{"flag": ..., "decision": "accepted" | "dismissed" | "withdrawn"}``, answered as above
   once the warehouse has it (`catalog_tagger.reconcile.reviewed`).
 
@@ -25,16 +26,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from catalog_tagger.errors import AudioError, CatalogTaggerError, StorageError
-from catalog_tagger.reconcile.reviewed import WORDS, Session, latest, read_reviewed
+from catalog_tagger.reconcile.reviewed import TAKEN, WORDS, Reviewed, Session, latest, read_reviewed
 from catalog_tagger.report.collect import PLAYED, Report
-from catalog_tagger.report.grams import encoded_of
+from catalog_tagger.report.grams import encoded_of, tar_of
 from catalog_tagger.report.page import render
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.commit import TAG, RunManifest
+from catalog_tagger.tables.commit import TAG, RunManifest, committed_runs
+from catalog_tagger.tagging.manifests import EXTENSIONS
+from catalog_tagger.tagging.roots import normal_root
 
 _OWN_NAMES: Final = ("127.0.0.1", "localhost")
 _LONGEST_BODY: Final = 10_000
 _PIECE: Final = 1 << 16
+#: bytes of one answer to a request for a range: players that were paused must not hold their connections
+_MOST_AT_ONCE: Final = 1 << 22
 _RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)$")
 
 
@@ -43,20 +48,23 @@ def catalogue_roots(runs: Iterable[RunManifest]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for run in runs:
         if run.kind == TAG:
-            source = run.source
-            if "://" not in source and not os.path.isdir(source):  # noqa: PTH112  text, as runs keep it
-                source = re.split(r"[*?\[]", source, maxsplit=1)[0].rpartition("/")[0]
-            elif "://" in source and source.endswith((".csv", ".parquet", ".tar")):
-                source = source.rpartition("/")[0]
-            for root in run.config.get("roots") or [source]:
-                found[root.rstrip("/")] = None
+            for root in run.config.get("roots") or [_folder_of(run.source)]:
+                found[normal_root(root) or "/"] = None
     return tuple(found)
+
+
+def _folder_of(source: str) -> str:
+    """A source if it is a folder or a prefix; else the folder that its files are listed from."""
+    name = source.rpartition("/")[2].lower()
+    if any(sign in source for sign in "*?"):
+        return re.split(r"[*?]", source, maxsplit=1)[0].rpartition("/")[0]
+    is_file = name.endswith((*EXTENSIONS, ".tar"))
+    return source.rpartition("/")[0] if is_file else source
 
 
 def is_within(uri: str, roots: Sequence[str]) -> bool:
     """Whether a track's file, or the tar that it is a member of, lies below one of the roots."""
-    container, hash_, _ = uri.partition(".tar#")
-    place = f"{container}.tar" if hash_ else uri
+    place = tar_of(uri) or uri
     if "://" in place:
         parts = place.split("/")
         return ".." not in parts and any(place.startswith(f"{root}/") for root in roots if "://" in root)
@@ -80,7 +88,21 @@ class ReviewServer(ThreadingHTTPServer):
             kind = os.path.splitext(track["u"].lower())[1]  # noqa: PTH122
             track["a"] = f"audio/{number}" if kind in PLAYED and is_within(track["u"], self.roots) else None
         self.page = render(report, review=True).encode(errors="replace")
+        self.held = {flag: [decision, "an earlier run"] for flag, decision in report.decided.items()}
+        last = next((run for run in reversed(committed_runs(store)) if run.kind == "reconcile"), None)
+        self._taken = last.config.get(TAKEN, {}) if last is not None else {}
         self.decided = 0
+
+    def said(self) -> dict[str, Reviewed]:
+        """Flag of the page -> what reviewers have said of it last, that no comparison has taken in."""
+        rows, _ = read_reviewed(self.store, taken=self._taken)
+        return {flag: row for flag, row in latest(rows).items() if flag in self.flags}
+
+    def decide(self, flag: str, decision: str) -> None:
+        """Keep a decision, as one that comes after all that are known, whatever this machine's clock says."""
+        before = self.said().get(flag)
+        self.session.decide(flag, self.flags[flag], decision, after=None if before is None else before.decided_at)
+        self.decided += 1
 
     @property
     def url(self) -> str:
@@ -133,11 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(400, f"expected a flag of this page and one of {', '.join(WORDS)}")
             return
         try:
-            self.server.session.decide(flag, self.server.flags[flag], decision)
+            self.server.decide(flag, decision)
         except CatalogTaggerError as error:
             self._refuse(503, f"not kept: {error}")
             return
-        self.server.decided += 1
         self._decisions()
 
     def _place(self) -> str | None:
@@ -149,11 +170,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _decisions(self) -> None:
         try:
-            rows, _ = read_reviewed(self.server.store)
+            said = self.server.said()
         except CatalogTaggerError as error:
             self._refuse(503, str(error))
             return
-        found = {flag: [row.decision, row.reviewer] for flag, row in latest(rows).items() if flag in self.server.flags}
+        found = {**self.server.held, **{flag: [row.decision, row.reviewer] for flag, row in said.items()}}
         self._answer(200, json.dumps(found).encode(), "application/json")
 
     def _audio(self, number: int) -> None:
@@ -175,6 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
                 begin, end = match.groups()
                 first = int(begin) if begin else max(0, size - int(end))
                 last = min(size - 1, int(end)) if begin and end else size - 1
+                last = min(last, first + _MOST_AT_ONCE - 1)
                 status = 206
                 if first > last:
                     self.send_response(416)

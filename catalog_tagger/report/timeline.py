@@ -8,27 +8,32 @@ stretch, since nothing is known of them.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import duckdb
+import pyarrow as pa
 
 from catalog_tagger.errors import UsageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.views import connect
 
 HEARD: Final = 0.5
+_TABLES: Final = ("tracks", "segments", "songs")
+_OF_TRACK: Final = ("track_id", "uri", "duration_s", "scanned_s", "content_type")
 #: segments touch where the next begins this much after the end of the last
 _TOUCH_S: Final = 1e-6
-_TRACKS_SQL: Final = (
-    "SELECT track_id, uri, duration_s, scanned_s, content_type FROM tracks WHERE status = 'tagged' AND ({where}) "
-    "ORDER BY track_id"
+_WANTED_SQL: Final = (
+    "CREATE TEMP TABLE wanted AS SELECT track_id, uri, duration_s, scanned_s, content_type FROM tracks "
+    "WHERE status = 'tagged' AND ({where})"
 )
 _SEGMENTS_SQL: Final = (
-    "SELECT s.track_id, s.start_s, s.end_s, s.p_speech, s.p_music, s.p_female, s.tags FROM segments s "
-    "SEMI JOIN wanted USING (track_id) ORDER BY s.track_id, s.start_s"
+    "SELECT w.*, s.start_s, s.end_s, s.p_speech, s.p_music, s.p_female, s.tags FROM segments s "
+    "JOIN wanted w USING (track_id) ORDER BY w.track_id, s.start_s"
 )
 _SONGS_SQL: Final = (
     "SELECT track_id, start_s, end_s, song_track_id FROM songs SEMI JOIN wanted USING (track_id) "
@@ -66,7 +71,7 @@ class Timeline:
 
 
 def timelines(store: Store, *, where: str = "true", track_ids: Sequence[str] = ()) -> Iterator[Timeline]:
-    """Timelines of a warehouse's tagged tracks, in the order of their ids; one is held at a time.
+    """Timelines of a warehouse's tagged tracks, in the order of their ids; one is held at a time, and all songs.
 
     Parameters
     ----------
@@ -80,39 +85,37 @@ def timelines(store: Store, *, where: str = "true", track_ids: Sequence[str] = (
     UsageError
         There is no warehouse, the condition is none, or a track is not there.
     """
-    with connect(store, tables=("tracks", "segments", "songs")) as connection:
+    with tempfile.TemporaryDirectory(prefix="catalog-tagger-") as spilled, connect(store, tables=_TABLES) as connection:
+        connection.execute(f"SET temp_directory = '{spilled}'")
         try:
-            tracks = connection.execute(_TRACKS_SQL.format(where=where)).fetchall()
+            connection.execute(_WANTED_SQL.format(where=where))
         except duckdb.Error as error:
             raise UsageError(f"--where {where!r}: {str(error).splitlines()[0]}") from error
         if track_ids:
-            wanted = set(track_ids)
-            tracks = [row for row in tracks if row[0] in wanted]
-            missing = sorted(wanted - {row[0] for row in tracks})
-            if missing:
-                raise UsageError(f"{store.uri}: no tagged track {missing[0]!r}")
-        connection.execute("CREATE TEMP TABLE wanted (track_id VARCHAR)")
-        if tracks:
-            connection.executemany("INSERT INTO wanted VALUES (?)", [[row[0]] for row in tracks])
+            _keep(connection, track_ids, store)
         songs = {
             track_id: tuple(Stretch(song, start_s, end_s, None) for _, start_s, end_s, song in rows)
-            for track_id, rows in groupby(connection.execute(_SONGS_SQL).fetchall(), key=lambda row: row[0])
+            for track_id, rows in groupby(connection.execute(_SONGS_SQL).fetchall(), key=itemgetter(0))
         }
-        of_tracks = groupby(_rows(connection.execute(_SEGMENTS_SQL)), key=lambda row: row["track_id"])
-        found = {row[0]: row for row in tracks}
-        for track_id, segments in of_tracks:
-            _, uri, duration_s, scanned_s, content_type = found[track_id]
+        for track_id, segments in groupby(_rows(connection.execute(_SEGMENTS_SQL)), key=itemgetter("track_id")):
             rows = list(segments)
             yield Timeline(
-                track_id=track_id,
-                uri=uri,
-                duration_s=duration_s,
-                scanned_s=scanned_s,
-                content_type=content_type,
+                **{name: rows[0][name] for name in _OF_TRACK},
                 heard=tuple(stretches(rows)),
                 songs=songs.get(track_id, ()),
-                unheard=tuple(_gaps(rows, duration_s)),
+                unheard=tuple(_gaps(rows, rows[0]["duration_s"])),
             )
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, track_ids: Sequence[str], store: Store) -> None:
+    """Want some tracks alone; `UsageError` where one of them is not there."""
+    asked = pa.table({"track_id": pa.array(sorted(set(track_ids)), pa.string())})
+    connection.register("asked", asked)
+    missing = connection.execute("SELECT track_id FROM asked ANTI JOIN wanted USING (track_id) ORDER BY 1").fetchone()
+    if missing is not None:
+        raise UsageError(f"{store.uri}: no tagged track {missing[0]!r}")
+    connection.execute("DELETE FROM wanted WHERE track_id NOT IN (SELECT track_id FROM asked)")
+    connection.unregister("asked")
 
 
 def _rows(found: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:

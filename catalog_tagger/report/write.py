@@ -5,6 +5,7 @@ Failure rule: the page is written whole, last; a picture that cannot be made is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,7 @@ def write_report(store: Store, *, out: str | None = None, most_flags: int = 5000
             f"{store.uri}: no committed run to report on; make one with: catalog-tagger tag SOURCE --warehouse W"
         )
     folder, _, name = (out or store.uri_of(f"reports/{runs[-1].run_id}.html")).rpartition("/")
-    target = Store(folder or ".")
+    target = Store(folder or ("/" if (out or "").startswith("/") else "."))
     page = Path(target.path(name)) if target.is_local else None
     report = collect(store, page=page, most_flags=most_flags, most_shows=_MOST_SHOWS)
     if grams > 0:
@@ -42,15 +43,21 @@ def write_report(store: Store, *, out: str | None = None, most_flags: int = 5000
     return target.uri_of(name)
 
 
-def draw_evidence(report: Report, *, most: int) -> None:
-    """Give the first flags that have evidence a picture of it: ``g`` is ``[data URI, start, end]``."""
+def draw_evidence(report: Report, *, most: int, may_read: Callable[[str], bool] = lambda _: True) -> None:
+    """Give the first flags that have evidence a picture of it: ``g`` is ``[data URI, start, end]``.
+
+    Parameters
+    ----------
+    may_read
+        Whether a track's audio may be read, by its uri.
+    """
     from catalog_tagger.report.grams import GramPainter  # torch, which a page without pictures does without
 
-    painter = GramPainter()
     drawable = (flag for flag in report.flags if flag["e"] and isinstance(flag["t"], int))
-    for _, flag in zip(range(most), drawable, strict=False):
-        track = report.tracks[flag["t"]]
-        start_s, end_s, _ = flag["e"][0]
-        picture = painter.picture(track["u"], report.etags[flag["t"]], start_s, end_s)
-        if picture is not None:
-            flag["g"] = picture
+    with GramPainter() as painter:
+        for _, flag in zip(range(most), drawable, strict=False):
+            uri, etag = report.tracks[flag["t"]]["u"], report.etags[flag["t"]]
+            start_s, end_s, _ = flag["e"][0]
+            picture = painter.picture(uri, etag, start_s, end_s) if may_read(uri) else None
+            if picture is not None:
+                flag["g"] = picture

@@ -73,7 +73,7 @@ def test_one_file_that_needs_nothing_else(store: Store) -> None:
     tracks = {track["i"]: track for track in data["tracks"]}
     assert tracks["a"]["a"] == "../../audio/a.wav"
     assert tracks["show"]["o"] == [[1.0, 3.5, "a", 0.0], [1.0, 9.0, "b", 0.0]]
-    assert tracks["show"]["m"] == "QQ"
+    assert tracks["show"]["m"] == "QQ....", "and nothing is known of the rest"
     assert [data["tracks"][at]["i"] for at, *_ in data["shows"]] == ["show"]
     assert ">empty<" in page
     assert "the object has no bytes" in page
