@@ -79,6 +79,14 @@ def test_a_job_with_a_cluster_of_its_own() -> None:
     require_jobs(spec["entrypoint"])
 
 
+def test_pods_act_as_an_account_that_is_there() -> None:
+    account = of_yaml("kuberay/account.yaml")
+    require_valid(account)
+    for name in ("cluster", "job", "nightly"):
+        named = re.findall(r"serviceAccountName: (\S+)", (DEPLOY / "kuberay" / f"{name}.yaml").read_text())
+        assert set(named) == {account["metadata"]["name"]}
+
+
 def test_every_night() -> None:
     manifest = of_yaml("kuberay/nightly.yaml")
     require_valid(manifest)
