@@ -175,7 +175,7 @@ def _memory() -> Check:
     if not Path("/proc/meminfo").exists():
         return Check(name="memory", state="ok", said="not looked at on this system")
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    available = int(lines["MemAvailable"].split()[0]) * 1024
+    available = min([int(lines["MemAvailable"].split()[0]) * 1024, *_limits_of_container()])
     shared = shutil.disk_usage("/dev/shm").free  # noqa: S108  where Ray keeps objects
     said = f"{available / 1e9:.1f} GB available, {shared / 1e9:.1f} GB in /dev/shm"
     if available < _LEAST_MEMORY_BYTES:
@@ -190,6 +190,16 @@ def _memory() -> Check:
             remedy="Ray would keep objects on disk: mount /dev/shm larger (docker run --shm-size 2g)",
         )
     return Check(name="memory", state="ok", said=said)
+
+
+def _limits_of_container() -> list[int]:
+    """Bytes that this process's control group may take, where it is limited."""
+    found = []
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        if Path(path).exists():
+            text = Path(path).read_text().strip()
+            found += [int(text)] if text.isdigit() else []
+    return found
 
 
 def _open_files() -> Check:
@@ -225,7 +235,12 @@ def _source(source: str) -> Check:
             said=f"{source}: no tracks",
             remedy="name a folder or prefix with audio, tars or a manifest",
         )
-    return Check(name="source", state="ok", said=f"{source}: {len(tracks):,} tracks")
+    row = tracks.slice(0, 1).to_pylist()[0]
+    place = row["container"] or row["uri"]
+    folder, _, name = place.rpartition("/")
+    with Store(folder or "/").open(name) as file:
+        file.read(1)
+    return Check(name="source", state="ok", said=f"{source}: {len(tracks):,} tracks; {place} can be read")
 
 
 def _warehouse(place: str) -> Check:

@@ -6,7 +6,7 @@
 Tagging actors write to standard error, which Ray keeps in its worker logs. Drivers write where ``CATALOG_TAGGER_LOG``
 says: to a file, or for ``-`` to standard error; unset, nowhere, since people read their progress instead.
 
-Events: ``run_begun``, ``run_committed``, ``run_failed``; ``shard_begun``, ``shard_written``, ``shard_given_up``;
+Events: ``run_begun``, ``run_committed``, ``run_failed``; ``shard_begun``, ``shard_written``, ``shard_failed``;
 ``track_quarantined``; ``actor_failed``.
 
 Failure rule: a log that cannot be written is no reason to end: the line is lost.

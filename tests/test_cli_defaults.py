@@ -72,6 +72,12 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     assert "none.yaml: cannot read the configuration" in done.stderr
 
 
+def test_what_others_put_into_the_environment_is_no_option(tmp_path: Path) -> None:
+    others = {"CATALOG_TAGGER_VERSION": "1.2.3", "CATALOG_TAGGER_HELP": "1", "CATALOG_TAGGER_REPORT_HELP": "1"}
+    service = {"CATALOG_TAGGER_REPORT_FLAGS": "tcp://10.0.0.1:80"}
+    assert asked_for(report(tmp_path, "-w", "of-line", **others, **service)) == "of-line"
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_completes(shell: str) -> None:
     script = command("completion", shell)

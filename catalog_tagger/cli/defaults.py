@@ -12,6 +12,8 @@ It holds options by command, called as on the command line::
     tag: {depth: scan, cost-per-hour: 0.82}
     report: {warehouse: s3://bucket/tags}
 
+What Kubernetes puts into the environment of pods for a service of such a name (``tcp://...``) is no option.
+
 Failure rule: a file that is named and missing, no YAML, or names no command or option, is one error, before anything
 is done.
 """
@@ -19,6 +21,7 @@ is done.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +29,7 @@ import click
 
 from catalog_tagger.errors import UsageError
 
+PREFIX: Final = "CATALOG_TAGGER"
 VARIABLE: Final = "CATALOG_TAGGER_CONFIG"
 FILE: Final = "catalog-tagger.yaml"
 
@@ -40,13 +44,28 @@ def config_file() -> Path | None:
 
 
 def options_of(command: click.Command, name: str) -> dict[str, Any]:
-    """Parameter -> the file's value, of one command.
+    """Parameter -> what the environment or the file says, of one command.
 
     Raises
     ------
     UsageError
         See the module's failure rule.
     """
+    known = {option.lstrip("-"): one for one in command.params for option in one.opts if one.name}
+    return {**_of_file(name, known), **_of_environment(name, command.params)}
+
+
+def _of_environment(name: str, parameters: Sequence[click.Parameter]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for parameter in parameters:
+        longest = max(parameter.opts, key=len).lstrip("-")
+        value = os.environ.get(f"{PREFIX}_{name}_{longest}".upper().replace("-", "_"))
+        if value and parameter.name and isinstance(parameter, click.Option) and not value.startswith("tcp://"):
+            found[parameter.name] = value.split() if parameter.multiple else value
+    return found
+
+
+def _of_file(name: str, known: Mapping[str, click.Parameter]) -> dict[str, Any]:
     path = config_file()
     if path is None:
         return {}
@@ -60,15 +79,12 @@ def options_of(command: click.Command, name: str) -> dict[str, Any]:
     given = content.get(name) or {}
     if not isinstance(given, dict):
         raise UsageError(f"{path}: {name}: expected options and values, such as 'depth: scan'")
-    known = {
-        option.lstrip("-"): parameter.name
-        for parameter in command.params
-        for option in parameter.opts
-        if parameter.name
-    }
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in given.items():
-        if str(key) not in known:
+        parameter = known.get(str(key))
+        if parameter is None or parameter.name is None:
             raise UsageError(f"{path}: {name}: no option {key!r}; it has {', '.join(sorted(known))}")
-        found[known[str(key)]] = value
+        is_list = isinstance(value, list)
+        one_of_many = isinstance(parameter, click.Option) and parameter.multiple and not is_list
+        found[parameter.name] = [value] if one_of_many else value
     return found

@@ -43,7 +43,6 @@ COMMANDS: Final = {
 
 PROGRAM: Final = "catalog-tagger"
 COMPLETE_VARIABLE: Final = "_CATALOG_TAGGER_COMPLETE"
-ENVIRONMENT: Final = "CATALOG_TAGGER"
 
 
 class _Lazy(click.Group):
@@ -100,13 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; errors a user can mend are one message."""
     interrupt_on_sigterm()
     try:
-        code = cli.main(
-            args=arguments,
-            prog_name=PROGRAM,
-            standalone_mode=False,
-            complete_var=COMPLETE_VARIABLE,
-            auto_envvar_prefix=ENVIRONMENT,
-        )
+        code = cli.main(args=arguments, prog_name=PROGRAM, standalone_mode=False, complete_var=COMPLETE_VARIABLE)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         code = EXIT_OK

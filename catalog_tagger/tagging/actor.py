@@ -152,6 +152,7 @@ class PieceTagger:
                     self._score(queue, built, pool)
             self._advance(track, built, pool)
         self._score_all(queue, built, pool)
+        self.metrics.waiting(decoding=0, scoring=0)
 
     def _segments(self, track: Track, samples: Pcm | Windows) -> Pcm:
         """What is to be scored of samples that came."""
