@@ -115,7 +115,7 @@ def test_a_dry_run_shows_what_a_million_such_tracks_cost(bundle: str, tmp_path: 
             assert cells[f"by {depth}"] == f"{cost:.2f}"
     below = " ".join(line.strip() for line in shown[7:])
     assert f"{FORMULA} prices: AWS us-east-1, on demand, April 2026 " in below
-    assert "measured on cores of an AMD EPYC: DECODE 1,075 and " in below
+    assert "measured on cores of an AMD EPYC: DECODE 948 and " in below
     assert "assumed: 90 % of the audio is music; a half core does 0.6 of a core" in below
     assert max(map(len, shown)) <= 100
 

@@ -1,5 +1,5 @@
 -- The tables of a catalog_tagger warehouse as views of DataFusion.
--- First: SET datafusion.execution.listing_table_factory_infer_partitions = false. Files are listed once: run it again.
+-- First: SET datafusion.execution.listing_table_factory_infer_partitions = false. Run it again after a run.
 
 CREATE EXTERNAL TABLE IF NOT EXISTS runs_files STORED AS PARQUET LOCATION 's3://bucket/warehouse/commits/';
 
