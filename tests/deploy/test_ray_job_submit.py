@@ -6,15 +6,22 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
 from commands import environment
 from conftest import BROKEN, ROOT, TRACKS, write_catalogue
+from processes import descendants
 from servers import free_port
 
 from catalog_tagger.storage import Store
@@ -24,35 +31,51 @@ pytestmark = pytest.mark.xdist_group("ray_commands")
 RAY = Path(sys.executable).with_name("ray")
 
 
+def wait_for(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except urllib.error.HTTPError:  # it is there, and wants the token that `ray` finds by itself
+            return
+        except OSError:
+            assert time.monotonic() < deadline, "the dashboard does not come up"
+            time.sleep(0.3)
+
+
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[str]:
+def cluster() -> Iterator[str]:
     """The address of a cluster's dashboard, which takes jobs."""
     port, dashboard = free_port(), free_port()
+    folder = tempfile.mkdtemp(prefix="ray")  # a short one: names of sockets are
     started = subprocess.Popen(
         [
             *(RAY, "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"),
             *("--dashboard-host=127.0.0.1", "--object-store-memory=300000000", "--disable-usage-stats"),
-            *(f"--dashboard-agent-listen-port={free_port()}", f"--temp-dir={tmp_path / 'ray'}"),
+            *(f"--dashboard-agent-listen-port={free_port()}", f"--temp-dir={folder}"),
         ],
-        env=environment(),
+        env=environment(RAY_AUTH_MODE="disabled", PATH=f"{RAY.parent}:{os.environ['PATH']}"),  # whose python has it
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    yield f"http://127.0.0.1:{dashboard}"
-    started.terminate()  # with --block it ends what it has started
-    try:
-        started.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        os.killpg(started.pid, 9)
-    shutil.rmtree(tmp_path / "ray", ignore_errors=True)
+    place = f"http://127.0.0.1:{dashboard}"
+    wait_for(f"{place}/api/version")
+    yield place
+    ended = [started.pid, *descendants(started.pid)]
+    for pid in ended:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    started.wait(timeout=30)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def submitted(cluster: str, folder: Path, *arguments: str) -> tuple[int, str]:
     """(Exit code, what the job wrote) of a job in a working directory."""
     done = subprocess.run(
         [RAY, "job", "submit", f"--address={cluster}", f"--working-dir={folder}", "--", "python", *arguments],
-        env=environment(RAY_JOB_HEADERS=""),
+        env=environment(RAY_AUTH_MODE="disabled"),
         capture_output=True,
         text=True,
         timeout=240,
