@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
 from http.client import HTTPException
-from itertools import count
+from itertools import chain, count
 from typing import Any, Final
 
 from catalog_tagger.errors import (
@@ -266,7 +266,7 @@ def _read(store: Store, config: NightlyConfig) -> Night:
         if json.loads(store.read(f"{FOLDER}/{last}.json")).get("state") != "done":
             return _named(store, config, last)
     today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
-    names = (today, *(f"{today}-{number}" for number in count(2)))
+    names = chain([today], (f"{today}-{number}" for number in count(2)))
     return _named(store, config, next(name for name in names if name not in nights))
 
 

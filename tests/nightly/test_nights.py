@@ -164,6 +164,26 @@ def test_a_stage_that_fails_ends_the_night_and_the_next_call_goes_on_with_it(
     assert [body["state"] for body in _Hook.bodies] == ["failed", "done"]
 
 
+def test_without_a_name_the_newest_that_is_not_done_goes_on_else_a_new_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> dict[str, Any]:
+        raise StorageError("refused")
+
+    def night() -> Night:
+        return run_night(NightlyConfig(source=str(tmp_path), warehouse=str(tmp_path / "tags")))
+
+    put_stages(monkeypatch, tag=dict, songs=fails)
+    first = night()
+    assert first.state == "failed"
+    put_stages(monkeypatch, tag=fails, songs=dict)
+    assert (night().night, night().night) == (first.night, f"{first.night[:10]}-2"), "only its songs were left to do"
+    put_stages(monkeypatch, tag=dict)
+    assert [night().night for _ in range(3)] == [f"{first.night[:10]}-{number}" for number in (2, 3, 4)]
+    for number in range(5, 12):
+        assert night().night == f"{first.night[:10]}-{number}"
+
+
 def test_an_interrupted_night_says_so_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped() -> dict[str, Any]:
         raise KeyboardInterrupt
