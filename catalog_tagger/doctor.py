@@ -226,6 +226,7 @@ def _ray(address: str | None) -> Check:
 
 def _source(source: str) -> Check:
     from catalog_tagger.tagging.sources import list_tracks
+    from catalog_tagger.tagging.track_list import parent_of
 
     tracks = list_tracks(source)
     if not len(tracks):
@@ -237,8 +238,8 @@ def _source(source: str) -> Check:
         )
     row = tracks.slice(0, 1).to_pylist()[0]
     place = row["container"] or row["uri"]
-    folder, _, name = place.rpartition("/")
-    with Store(folder or "/").open(name) as file:
+    folder, name = parent_of(place)
+    with folder.open(name) as file:
         file.read(1)
     return Check(name="source", state="ok", said=f"{source}: {len(tracks):,} tracks; {place} can be read")
 

@@ -34,10 +34,6 @@ class Log:
         self._write = write
         self._about = about
 
-    def about(self, **more: object) -> Log:
-        """The same with more that all events are about."""
-        return Log(self._write, **self._about, **more)
-
     def event(self, name: str, **about: object) -> None:
         """Write one line; what is None is left out."""
         if self._write is None:

@@ -40,12 +40,12 @@ def review(
     from catalog_tagger.errors import UsageError
     from catalog_tagger.report.collect import collect
     from catalog_tagger.report.review import ReviewServer, catalogue_roots, is_within
-    from catalog_tagger.report.write import draw_evidence
+    from catalog_tagger.report.write import MOST_SHOWS, draw_evidence
     from catalog_tagger.storage import Store
     from catalog_tagger.tables.commit import committed_runs
 
     store = Store(warehouse)
-    report = collect(store, page=None, most_flags=most_flags, most_shows=2000)
+    report = collect(store, page=None, most_flags=most_flags, most_shows=MOST_SHOWS)
     allowed = roots or catalogue_roots(committed_runs(store))
     if grams > 0:
         draw_evidence(report, most=grams, may_read=lambda uri: is_within(uri, allowed))

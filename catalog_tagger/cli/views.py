@@ -22,14 +22,13 @@ def views(warehouse: str, engine: str, place: str | None) -> None:
       catalog-tagger views s3://bucket/tags --engine athena > views.sql
       catalog-tagger views tags --engine polars > warehouse.py
     """
-    from catalog_tagger.errors import UsageError
     from catalog_tagger.storage import Store
+    from catalog_tagger.tables.commit import require_warehouse
     from catalog_tagger.tables.engines import script
     from catalog_tagger.tables.published import publish
 
     store = Store(warehouse)
-    if not store.children("runs"):
-        raise UsageError(f"{store.uri}: no warehouse here; make one with: catalog-tagger tag SOURCE --warehouse W")
+    require_warehouse(store)
     text = script(engine, place or store.uri)
     publish(store)
     click.echo(text, nl=False)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from catalog_tagger.configuration import absolute, load_yaml, require_run_id, validated
 from catalog_tagger.reconcile.config import ReconcileConfig
 from catalog_tagger.songs.config import SongsConfig
+from catalog_tagger.tables.iceberg import NAMESPACE
 from catalog_tagger.tagging.config import TagConfig
 
 #: keys that each part takes from the whole
@@ -38,7 +39,7 @@ class IcebergPart(BaseModel):
         default=None, description="of PyIceberg's configuration; by default SQLite in the warehouse"
     )
     properties: dict[str, str] = Field(default_factory=dict, description="PyIceberg's own, such as type and uri")
-    namespace: str = Field(default="catalog_tagger", description="where the tables are")
+    namespace: str = Field(default=NAMESPACE, description="where the tables are")
 
 
 class NightlyConfig(BaseModel):

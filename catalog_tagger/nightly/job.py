@@ -236,12 +236,12 @@ def _iceberg(config: NightlyConfig) -> Told:
 
 
 def _prune(config: NightlyConfig) -> Told:
-    from catalog_tagger.tables.iceberg import open_catalog, own_catalog, unregister
+    from catalog_tagger.tables.iceberg import NAMESPACE, open_catalog, own_catalog, unregister
     from catalog_tagger.tables.prune import prune
 
     store, part = Store(config.warehouse), config.iceberg
     if part is False:
-        catalog, namespace = own_catalog(store), "catalog_tagger"
+        catalog, namespace = own_catalog(store), NAMESPACE
     else:
         catalog, namespace = open_catalog(store, name=part.catalog, properties=part.properties), part.namespace
     removed = prune(
@@ -259,15 +259,15 @@ def _has_quarantined(said: Told) -> bool:
 def _read(store: Store, config: NightlyConfig) -> Night:
     """The night as it was left, or a new one."""
     if config.night is not None:
-        return _named(store, config, config.night)
+        named = _stored(store, config.night)
+        return _begun(store, config, config.night) if named is None else _going_on(named)
     nights = sorted(name.removesuffix(".json") for name in store.children(FOLDER) if name.endswith(".json"))
-    if nights:
-        last = max(nights, key=_order)
-        if json.loads(store.read(f"{FOLDER}/{last}.json")).get("state") != "done":
-            return _named(store, config, last)
+    last = _stored(store, max(nights, key=_order)) if nights else None
+    if last is not None and last.state != "done":
+        return _going_on(last)
     today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
     names = chain([today], (f"{today}-{number}" for number in count(2)))
-    return _named(store, config, next(name for name in names if name not in nights))
+    return _begun(store, config, next(name for name in names if name not in nights))
 
 
 def _order(night: str) -> tuple[str, int]:
@@ -276,21 +276,29 @@ def _order(night: str) -> tuple[str, int]:
     return date, int(number or 1)
 
 
-def _named(store: Store, config: NightlyConfig, name_of_night: str) -> Night:
-    name = f"{FOLDER}/{name_of_night}.json"
-    fresh = Night(night=name_of_night, source=config.source, warehouse=store.uri, started_at=_now())
+def _begun(store: Store, config: NightlyConfig, name: str) -> Night:
+    return Night(night=name, source=config.source, warehouse=store.uri, started_at=_now())
+
+
+def _stored(store: Store, night: str) -> Night | None:
+    """A night as its file has it; None where there is none."""
+    name = f"{FOLDER}/{night}.json"
     try:
         content = json.loads(store.read(name))
         stages = {key: Stage(**value) for key, value in content["stages"].items()}
-        before = Night(**{**content, "stages": stages})
+        return Night(**{**content, "stages": stages})
     except FileNotFoundError:
-        return fresh
+        return None
     except (ValueError, TypeError, KeyError) as error:
         raise StorageError(f"{store.uri_of(name)}: not the summary of a night ({error}); remove the file") from error
-    before.state, before.ended_at, before.exit_code = "running", None, EXIT_OK
-    if any(_has_quarantined(stage.said) for stage in before.stages.values()):
-        before.exit_code = EXIT_QUARANTINED
-    return before
+
+
+def _going_on(night: Night) -> Night:
+    """A night that was left, under way again."""
+    night.state, night.ended_at, night.exit_code = "running", None, EXIT_OK
+    if any(_has_quarantined(stage.said) for stage in night.stages.values()):
+        night.exit_code = EXIT_QUARANTINED
+    return night
 
 
 def _write(store: Store, night: Night) -> None:

@@ -31,9 +31,9 @@ from catalog_tagger.reconcile.known_tags import known_tags
 from catalog_tagger.reconcile.mapping import MappingFile, MetadataMapping, fit_mapping, needs_tags, read_mapping
 from catalog_tagger.reconcile.noise import Noise, estimate
 from catalog_tagger.reconcile.reading import open_rows, text
-from catalog_tagger.reconcile.reviewed import TAKEN, read_reviewed
+from catalog_tagger.reconcile.reviewed import TAKEN, read_reviewed, taken_in
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.commit import TAG, RunManifest, committed_runs, read_manifest
+from catalog_tagger.tables.commit import TAG, RunManifest, committed_runs, read_manifest, require_warehouse
 from catalog_tagger.tables.lease import hold
 from catalog_tagger.tables.schemas import DECISIONS, LABEL_NOISE
 from catalog_tagger.tables.whole import Beginning, commit_tables
@@ -164,8 +164,8 @@ def _check(config: ReconcileConfig, store: Store, stack: ExitStack) -> _Checked:
     """Everything that can be wrong with the input, before anything is written."""
     mapping: MappingFile | None = read_mapping(config.mapping) if isinstance(config.mapping, str) else config.mapping
     runs = committed_runs(store)
-    if not runs and not store.children("runs"):
-        raise UsageError(f"{store.uri}: no warehouse here; make one with: catalog-tagger tag SOURCE --warehouse W")
+    if not runs:
+        require_warehouse(store)
     if not any(run.kind == TAG for run in runs):
         raise UsageError(f"{store.uri}: no committed run of tagging yet; finish one with: catalog-tagger tag")
     if read_manifest(store, config.run_id) is not None:
@@ -183,7 +183,7 @@ def _check(config: ReconcileConfig, store: Store, stack: ExitStack) -> _Checked:
     shifts = {run.run_id: run.config.get(SHIFTS, {}) for run in runs if run.kind == RECONCILE}
     last = next((run for run in reversed(runs) if run.kind == RECONCILE), None)
     before = last.config.get(GIVEN, {}) if last is not None else {}
-    reviewed, counts = read_reviewed(store, taken=last.config.get(TAKEN, {}) if last is not None else {})
+    reviewed, counts = read_reviewed(store, taken=taken_in(last))
     return _Checked(
         connection=connection,
         runs=runs,

@@ -27,6 +27,7 @@ from typing import Final
 
 from catalog_tagger.errors import StorageError
 from catalog_tagger.storage import Store
+from catalog_tagger.tables.commit import RunManifest
 
 FOLDER: Final = "review"
 #: key of a manifest's config
@@ -72,7 +73,7 @@ class Session:
         time = datetime.now(timezone.utc)
         if after is not None:
             time = max(time, datetime.fromisoformat(after) + timedelta(milliseconds=1))
-        now = time.isoformat(timespec="milliseconds")
+        now = time.isoformat(timespec="microseconds")
         with self._lock:
             row = Reviewed(len(self._rows) + 1, flag_id, run_id, decision, self._reviewer, now)
             self._store.write(f"{FOLDER}/{self.name}.csv", _csv([*self._rows, row]))
@@ -98,6 +99,11 @@ def read_reviewed(store: Store, *, taken: Mapping[str, int] | None = None) -> tu
         counts[session] = len(rows)
         found += rows[(taken or {}).get(session, 0) :]
     return sorted(found, key=lambda row: (row.decided_at, row.seq)), counts
+
+
+def taken_in(last: RunManifest | None) -> dict[str, int]:
+    """Session -> rows that the last comparison, where there is one, has taken in, or one before it."""
+    return {} if last is None else last.config.get(TAKEN, {})
 
 
 def latest(rows: list[Reviewed]) -> dict[str, Reviewed]:

@@ -24,6 +24,7 @@ from PIL import Image
 
 from catalog_tagger.audio import SEGMENT_S, AudioStream, cut_segments, pcm_to_float
 from catalog_tagger.errors import AudioError, StorageError
+from catalog_tagger.etags import member_place
 from catalog_tagger.frontends.cqt import CQT
 from catalog_tagger.tagging.encoded import Encoded
 
@@ -117,11 +118,10 @@ def encoded_of(uri: str, audio_etag: str | None) -> Encoded:
     tar = tar_of(uri)
     if tar is None:
         return Encoded(uri=uri, track_uri=uri) if "://" in uri else Encoded(path=uri, track_uri=uri)
-    etag, _, place = (audio_etag or "").rpartition(":")
-    try:
-        offset, size = (int(number, 16) for number in place.split("+"))
-    except ValueError as error:
-        raise AudioError("not_found", "its place in the tar is not known") from error
+    place = member_place(audio_etag or "")
+    if place is None:
+        raise AudioError("not_found", "its place in the tar is not known")
+    etag, offset, size = place
     is_local = "://" not in tar
     return Encoded(
         path=tar if is_local else None,

@@ -26,7 +26,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from catalog_tagger.errors import AudioError, CatalogTaggerError, StorageError
-from catalog_tagger.reconcile.reviewed import TAKEN, WORDS, Reviewed, Session, latest, read_reviewed
+from catalog_tagger.reconcile.reviewed import WORDS, Reviewed, Session, latest, read_reviewed, taken_in
 from catalog_tagger.report.collect import PLAYED, Report
 from catalog_tagger.report.grams import encoded_of, tar_of
 from catalog_tagger.report.page import render
@@ -89,8 +89,7 @@ class ReviewServer(ThreadingHTTPServer):
             track["a"] = f"audio/{number}" if kind in PLAYED and is_within(track["u"], self.roots) else None
         self.page = render(report, review=True).encode(errors="replace")
         self.held = {flag: [decision, "an earlier run"] for flag, decision in report.decided.items()}
-        last = next((run for run in reversed(committed_runs(store)) if run.kind == "reconcile"), None)
-        self._taken = last.config.get(TAKEN, {}) if last is not None else {}
+        self._taken = taken_in(next((run for run in reversed(committed_runs(store)) if run.kind == "reconcile"), None))
         self.decided = 0
 
     def said(self) -> dict[str, Reviewed]:
@@ -131,11 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404, "nothing here")
 
     def do_POST(self) -> None:
-        size = (
-            int(self.headers.get("Content-Length") or 0)
-            if (self.headers.get("Content-Length") or "0").isdigit()
-            else -1
-        )
+        length = self.headers.get("Content-Length") or "0"
+        size = int(length) if length.isdigit() else -1
         if not 0 <= size <= _LONGEST_BODY:
             self.close_connection = True
             self._refuse(413, "too long")

@@ -14,8 +14,10 @@ from catalog_tagger.report.collect import Report, collect
 from catalog_tagger.report.page import render
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.commit import committed_runs
+from catalog_tagger.tagging.track_list import parent_of
 
-_MOST_SHOWS: Final = 2000
+#: tracks with songs inside that a page lists
+MOST_SHOWS: Final = 2000
 
 
 def write_report(store: Store, *, out: str | None = None, most_flags: int = 5000, grams: int = 300) -> str:
@@ -33,10 +35,9 @@ def write_report(store: Store, *, out: str | None = None, most_flags: int = 5000
         raise UsageError(
             f"{store.uri}: no committed run to report on; make one with: catalog-tagger tag SOURCE --warehouse W"
         )
-    folder, _, name = (out or store.uri_of(f"reports/{runs[-1].run_id}.html")).rpartition("/")
-    target = Store(folder or ("/" if (out or "").startswith("/") else "."))
+    target, name = parent_of(out or store.uri_of(f"reports/{runs[-1].run_id}.html"))
     page = Path(target.path(name)) if target.is_local else None
-    report = collect(store, page=page, most_flags=most_flags, most_shows=_MOST_SHOWS)
+    report = collect(store, page=page, most_flags=most_flags, most_shows=MOST_SHOWS)
     if grams > 0:
         draw_evidence(report, most=grams)
     target.write(name, render(report).encode(errors="replace"))

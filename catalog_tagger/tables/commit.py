@@ -37,7 +37,7 @@ from typing import IO, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catalog_tagger.errors import RunError, StorageError
+from catalog_tagger.errors import RunError, StorageError, UsageError
 from catalog_tagger.storage import Store
 from catalog_tagger.tables.schemas import TABLES_OF
 
@@ -289,6 +289,18 @@ def read_manifest(store: Store, run_id: str) -> RunManifest | None:
         return RunManifest.from_json(store.read(name), place=store.uri_of(name))
     except FileNotFoundError:
         return None
+
+
+def require_warehouse(store: Store) -> None:
+    """Make sure that some run has begun at a place.
+
+    Raises
+    ------
+    UsageError
+        There is no warehouse.
+    """
+    if not store.children("runs"):
+        raise UsageError(f"{store.uri}: no warehouse here; make one with: catalog-tagger tag SOURCE --warehouse W")
 
 
 def committed_runs(store: Store) -> list[RunManifest]:

@@ -28,8 +28,6 @@ from catalog_tagger.tables.schemas import RUNS, TABLES, TABLES_OF
 from catalog_tagger.tables.views import NEWNESS
 
 POLARS: Final = "polars"
-#: of BigQuery
-DATASET: Final = "catalog_tagger"
 #: table of tags in rows -> (table, columns that stay)
 _TAGS: Final = {"track_tags": ("tracks", ("track_id",)), "segment_tags": ("segments", ("track_id", "start_s", "end_s"))}
 
@@ -39,16 +37,16 @@ class Engine:
     """How one engine says what the others say otherwise."""
 
     title: str
-    suffix: str
-    """Of the file in ``deploy/sql`` that is made for it."""
     comment: str
     """What its user has to know, a line or more."""
-    files: Callable[[str, str, pa.Schema], tuple[str, str]]
-    """(name of a relation, glob of its files, columns) -> (statement that makes it or "", what to select from)."""
+    files: Callable[[str, str, pa.Schema], tuple[list[str], str]]
+    """(name of a relation, glob of its files, columns) -> (statements that make it, what to select from)."""
     view: str
     """Template of a view: ``{name}``, ``{select}``."""
     tags: str
     """Template of a select that gives every tag a row: ``{table}``, ``{columns}``."""
+    dataset: str = ""
+    """What every name is said with, where views forget the default that they were made in."""
 
 
 def view_selects() -> Iterator[tuple[str, str]]:
@@ -113,21 +111,19 @@ def statements(engine: str, root: str) -> list[str]:
     relations = {}
     for table, schema in (("runs", RUNS), *TABLES.items()):
         pattern = f"{root}/{COMMITS}/*.parquet" if table == "runs" else f"{root}/{table}/*/*.parquet"
-        statement, relations[f"{table}_files"] = one.files(f"{table}_files", pattern, schema)
-        if engine == "athena":  # columns that a later release adds would be refused; the files stay
-            made.append(f"DROP TABLE IF EXISTS {table}_files")
-        made += [statement] if statement else []
+        making, relations[f"{table}_files"] = one.files(f"{table}_files", pattern, schema)
+        made += making
     for name, select in view_selects():
         made.append(one.view.format(name=name, select=_reading(select, relations)))
     for name, (table, columns) in _TAGS.items():
         made.append(one.view.format(name=name, select=one.tags.format(table=table, columns=", ".join(columns))))
-    return [_in_dataset(statement) for statement in made] if engine == "bigquery" else made
+    return [_in_dataset(statement, one.dataset) for statement in made] if one.dataset else made
 
 
-def _in_dataset(statement: str) -> str:
-    """With the dataset before every name: BigQuery's views forget the default one that they were made in."""
+def _in_dataset(statement: str, dataset: str) -> str:
+    """With the dataset before every name."""
     names = "|".join(sorted((*(name for name, _ in view_selects()), *_TAGS, "\\w+_files"), key=len, reverse=True))
-    return re.sub(rf"\b(FROM|JOIN|TABLE|VIEW) ({names})\b", rf"\1 {DATASET}.\2", statement)
+    return re.sub(rf"\b(FROM|JOIN|TABLE|VIEW) ({names})\b", rf"\1 {dataset}.\2", statement)
 
 
 def _reading(select: str, relations: Mapping[str, str]) -> str:
@@ -233,38 +229,37 @@ def _clickhouse_columns(schema: pa.Schema) -> str:
 # ---- how each engine reads a folder --------------------------------------------------------------------------------
 
 
-def _duckdb(_: str, pattern: str, __: pa.Schema) -> tuple[str, str]:
-    return "", f"read_parquet('{pattern}', hive_partitioning = false, union_by_name = true)"
+def _duckdb(_: str, pattern: str, __: pa.Schema) -> tuple[list[str], str]:
+    return [], f"read_parquet('{pattern}', hive_partitioning = false, union_by_name = true)"
 
 
-def _spark(name: str, pattern: str, schema: pa.Schema) -> tuple[str, str]:
+def _spark(name: str, pattern: str, schema: pa.Schema) -> tuple[list[str], str]:
     columns = _hive_columns(schema)
-    return f"CREATE OR REPLACE TEMPORARY VIEW {name} ({columns}) USING parquet OPTIONS (path '{pattern}')", name
+    return [f"CREATE OR REPLACE TEMPORARY VIEW {name} ({columns}) USING parquet OPTIONS (path '{pattern}')"], name
 
 
-def _clickhouse(_: str, pattern: str, schema: pa.Schema) -> tuple[str, str]:
+def _clickhouse(_: str, pattern: str, schema: pa.Schema) -> tuple[list[str], str]:
     reader = "s3" if "://" in pattern else "file"
-    return "", f"{reader}('{pattern}', 'Parquet', '{_clickhouse_columns(schema)}')"
+    return [], f"{reader}('{pattern}', 'Parquet', '{_clickhouse_columns(schema)}')"
 
 
-def _datafusion(name: str, pattern: str, _: pa.Schema) -> tuple[str, str]:
-    return f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} STORED AS PARQUET LOCATION '{_folder(pattern)}'", name
+def _datafusion(name: str, pattern: str, _: pa.Schema) -> tuple[list[str], str]:
+    return [f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} STORED AS PARQUET LOCATION '{_folder(pattern)}'"], name
 
 
-def _athena(name: str, pattern: str, schema: pa.Schema) -> tuple[str, str]:
-    columns = _hive_columns(schema)
-    return (
-        f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} ({columns}) STORED AS PARQUET LOCATION '{_folder(pattern)}'",
-        name,
-    )
+def _athena(name: str, pattern: str, schema: pa.Schema) -> tuple[list[str], str]:
+    """Made anew: a table that is there would refuse columns that a later release adds. The files stay."""
+    columns, folder = _hive_columns(schema), _folder(pattern)
+    made = f"CREATE EXTERNAL TABLE {name} ({columns}) STORED AS PARQUET LOCATION '{folder}'"
+    return [f"DROP TABLE IF EXISTS {name}", made], name
 
 
-def _bigquery(name: str, pattern: str, schema: pa.Schema) -> tuple[str, str]:
+def _bigquery(name: str, pattern: str, schema: pa.Schema) -> tuple[list[str], str]:
     """Columns are those of one file: of the one that has all of this release, where the table has such."""
     options = [f"format = 'PARQUET', uris = ['{_folder(pattern)}*.parquet'], enable_list_inference = true"]
     if COMMITS not in pattern:
         options.append(f"reference_file_schema_uri = '{_folder(pattern)}run_id=none/{schema_file(schema)}'")
-    return f"CREATE OR REPLACE EXTERNAL TABLE {name} OPTIONS ({', '.join(options)})", name
+    return [f"CREATE OR REPLACE EXTERNAL TABLE {name} OPTIONS ({', '.join(options)})"], name
 
 
 def _folder(pattern: str) -> str:
@@ -275,7 +270,6 @@ _VIEW: Final = "CREATE OR REPLACE VIEW {name} AS {select}"
 ENGINES: Final = {
     "duckdb": Engine(
         "DuckDB",
-        "duckdb.sql",
         "For a bucket first: INSTALL httpfs; LOAD httpfs; CREATE SECRET (TYPE s3, PROVIDER credential_chain);",
         _duckdb,
         _VIEW,
@@ -283,7 +277,6 @@ ENGINES: Final = {
     ),
     "spark": Engine(
         "Spark SQL",
-        "spark.sql",
         "Of a session, which lists files once: run it again after a run. Buckets: s3a://, with hadoop-aws.",
         _spark,
         "CREATE OR REPLACE TEMPORARY VIEW {name} AS {select}",
@@ -291,7 +284,6 @@ ENGINES: Final = {
     ),
     "clickhouse": Engine(
         "ClickHouse",
-        "clickhouse.sql",
         "A server reads local files below its user_files_path alone; a bucket with the credentials of its environment.",
         _clickhouse,
         _VIEW,
@@ -300,7 +292,6 @@ ENGINES: Final = {
     ),
     "datafusion": Engine(
         "DataFusion",
-        "datafusion.sql",
         "First: SET datafusion.execution.listing_table_factory_infer_partitions = false. Run it again after a run.",
         _datafusion,
         _VIEW,
@@ -309,7 +300,6 @@ ENGINES: Final = {
     ),
     "athena": Engine(
         "Amazon Athena",
-        "athena.sql",
         "Athena takes one statement at a time; LOCATION needs s3://.",
         _athena,
         _VIEW,
@@ -317,11 +307,11 @@ ENGINES: Final = {
     ),
     "bigquery": Engine(
         "BigQuery",
-        "bigquery.sql",
         "In the dataset catalog_tagger; of files in gs://, or in S3 by an external connection (WITH CONNECTION).",
         _bigquery,
         _VIEW,
         "SELECT {columns}, t.tag, t.score FROM {table}, UNNEST(tags) AS t",
+        dataset="catalog_tagger",
     ),
 }
 
@@ -352,12 +342,16 @@ def connect(root=ROOT, **options):
 '''
 
 
+def file_of(engine: str) -> str:
+    """The file in ``deploy/sql`` that is made for an engine."""
+    return f"{engine}.{'py' if engine == POLARS else 'sql'}"
+
+
 def main() -> None:
     """Write the files of ``deploy/sql``: ``python -m catalog_tagger.tables.engines PLACE FOLDER``."""
     place, folder = sys.argv[1:]
     for name in (*ENGINES, POLARS):
-        suffix = ENGINES[name].suffix if name in ENGINES else "polars.py"
-        Path(folder, suffix).write_text(script(name, place))
+        Path(folder, file_of(name)).write_text(script(name, place))
 
 
 if __name__ == "__main__":

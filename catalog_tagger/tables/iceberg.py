@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from catalog_tagger.errors import RunError, UsageError
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.commit import RunManifest, committed_runs
+from catalog_tagger.tables.commit import RunManifest, committed_runs, require_warehouse
 from catalog_tagger.tables.published import COMMITS, publish
 from catalog_tagger.tables.schemas import RUNS, TABLES
 
@@ -122,8 +122,7 @@ def register(store: Store, catalog: Catalog, *, namespace: str = NAMESPACE) -> l
     RunError
         The catalogue refused: somebody else has changed a table meanwhile, or its files cannot be written.
     """
-    if not store.children("runs"):
-        raise UsageError(f"{store.uri}: no warehouse here; make one with: catalog-tagger tag SOURCE --warehouse W")
+    require_warehouse(store)
     publish(store)
     runs = committed_runs(store)
     try:
@@ -132,9 +131,9 @@ def register(store: Store, catalog: Catalog, *, namespace: str = NAMESPACE) -> l
         for name, schema in (("runs", RUNS), *TABLES.items()):
             table = _table(catalog, f"{namespace}.{name}", schema, f"{_place(store)}/iceberg/{name}")
             known = _known_runs(table)
-            _drop(
-                table, known.difference(run.run_id for run in runs)
-            )  # that were pruned by somebody without a catalogue
+            pruned = known.difference(run.run_id for run in runs)
+            if pruned:  # by somebody who did not name the catalogue
+                _drop(table, pruned)
             added += [one for run in runs if run.run_id not in known for one in _add(store, table, name, run)]
         return added
     except Exception as error:

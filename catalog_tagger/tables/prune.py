@@ -18,9 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from catalog_tagger.errors import UsageError
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.commit import TAG, RunManifest, committed_runs, run_folder
+from catalog_tagger.tables.commit import TAG, RunManifest, committed_runs, require_warehouse, run_folder
 from catalog_tagger.tables.published import COMMITS, MARK
 from catalog_tagger.tables.schemas import TABLES_OF
 from catalog_tagger.tables.views import connect
@@ -46,8 +45,8 @@ def prunable(store: Store, *, keep: timedelta, now: datetime | None = None) -> l
         There is no warehouse at that place.
     """
     runs = committed_runs(store)
-    if not runs and not store.children("runs"):
-        raise UsageError(f"{store.uri}: no warehouse here; make one with: catalog-tagger tag SOURCE --warehouse W")
+    if not runs:
+        require_warehouse(store)
     before = (now or datetime.now(timezone.utc)) - keep
     old = [run for run in runs if _time(run.committed_at) < before]
     if not old:

@@ -33,8 +33,14 @@ COMMITS: Final = "commits"
 MARK: Final = "pruned"
 
 
-def publish(store: Store) -> int:
-    """Add what is missing; returns how many files that were."""
+def publish(store: Store, *, committed: RunManifest | None = None) -> int:
+    """Add what is missing; returns how many files that were.
+
+    Parameters
+    ----------
+    committed
+        A run that the caller has committed, and swept, just now.
+    """
     files = {}
     for table, schema in TABLES.items():
         folder = f"{table}/run_id=none"
@@ -45,9 +51,11 @@ def publish(store: Store) -> int:
     for run_id in runs:
         if run_id in there or MARK in store.children(run_folder(run_id)):
             continue
-        manifest = read_manifest(store, run_id)
+        is_new = committed is not None and committed.run_id == run_id
+        manifest = committed if is_new else read_manifest(store, run_id)
         if manifest is not None:
-            sweep_run(store, manifest)  # its driver may have died before it did so itself
+            if not is_new:
+                sweep_run(store, manifest)  # its driver may have died before it did so itself
             files[f"{COMMITS}/{run_id}.parquet"] = runs_table([manifest])
     for run_id in there.difference(runs):
         store.remove(f"{COMMITS}/{run_id}.parquet")

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from catalog_tagger.errors import StorageError, UsageError
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.commit import TAG, committed_runs
+from catalog_tagger.tables.commit import TAG, committed_runs, require_warehouse
 from catalog_tagger.tables.published import runs_table
 from catalog_tagger.tables.schemas import TABLES, TABLES_OF
 
@@ -84,8 +84,8 @@ def connect(
         A committed file is missing or damaged.
     """
     runs = committed_runs(warehouse)
-    if not runs and not warehouse.children("runs"):
-        raise UsageError(f"{warehouse.uri}: no warehouse here; make one with: catalog-tagger tag SOURCE --warehouse W")
+    if not runs:
+        require_warehouse(warehouse)
     connection = duckdb.connect()
     connection.execute("SET enable_progress_bar = false")  # it would write into the answer on standard output
     if not warehouse.is_local:

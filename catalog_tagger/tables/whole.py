@@ -87,5 +87,5 @@ def commit_tables(
     )
     if not commit_run(store, manifest):
         raise RunError(f"run {run_id}: another driver has committed it; run again with another --run-id")
-    publish(store)
+    publish(store, committed=manifest)
     return manifest

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from catalog_tagger.errors import AudioError, StorageError
-from catalog_tagger.etags import CHANGED
+from catalog_tagger.etags import CHANGED, member_place
 from catalog_tagger.storage import Store, explained
 from catalog_tagger.tagging.encoded import Encoded, blamed
 from catalog_tagger.tracing import span
@@ -296,8 +296,8 @@ def _tar_reads(members: list[_Step], *, first: int) -> list[_Read]:
 
 def _tar_etag(row: dict[str, Any]) -> str | None:
     """The etag of the tar that a member was listed in; None where the member's etag is somebody else's."""
-    etag, _, place = (row["etag"] or "").rpartition(":")
-    return etag if place == f"{row['offset']:x}+{row['size_bytes']:x}" and etag else None
+    place = member_place(row["etag"] or "")
+    return place[0] or None if place is not None and place[1:] == (row["offset"], row["size_bytes"]) else None
 
 
 def _known(row: dict[str, Any], roots: tuple[str, ...]) -> Encoded | AudioError | None:

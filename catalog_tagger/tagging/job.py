@@ -335,7 +335,7 @@ def _execute(
     lease.require()
     if not commit_run(warehouse, manifest):
         raise RunError(f"run {config.run_id}: another driver has committed it; nothing is lost and nothing is twice")
-    publish(warehouse)
+    publish(warehouse, committed=manifest)
     told = {key: getattr(manifest, key) for key in ("tracks", "tagged", "quarantined", "audio_s", "wall_s")}
     driver_log(run_id=manifest.run_id).event("run_committed", **told)
     return manifest

@@ -19,7 +19,8 @@ Failure rule: Ray drops what it cannot deliver, and nobody waits for it.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final
 
 from catalog_tagger import tracing
 
@@ -71,13 +72,7 @@ class TaggingMetrics:
         self._shards.inc(1, {**self._run, "outcome": outcome})
 
 
-_of_process: dict[str, Any] = {}
-
-
+@lru_cache(maxsize=1)
 def observed(run_id: str) -> TaggingMetrics:
     """The metrics of this process for a run, made once: a name registered twice is an error of Ray's."""
-    if run_id not in _of_process:
-        _of_process.clear()
-        _of_process[run_id] = TaggingMetrics(run_id)
-    metrics: TaggingMetrics = _of_process[run_id]
-    return metrics
+    return TaggingMetrics(run_id)

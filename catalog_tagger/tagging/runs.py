@@ -14,9 +14,18 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final, Literal
 
-from catalog_tagger.errors import StorageError, UsageError
+from catalog_tagger.errors import StorageError
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.commit import TAG, RunManifest, Session, ShardSummary, read_manifest, read_shards, run_folder
+from catalog_tagger.tables.commit import (
+    TAG,
+    RunManifest,
+    Session,
+    ShardSummary,
+    read_manifest,
+    read_shards,
+    require_warehouse,
+    run_folder,
+)
 from catalog_tagger.tables.lease import is_gone, read_leases
 from catalog_tagger.tagging.pieces import Piece, pieces_left
 from catalog_tagger.tagging.plan import read_plan_shards
@@ -70,7 +79,7 @@ def list_runs(warehouse: Store) -> list[RunSummary]:
     """
     names = warehouse.children("runs")
     if not names:
-        raise UsageError(f"{warehouse.uri}: no warehouse here; make one with: catalog-tagger tag SOURCE --warehouse W")
+        require_warehouse(warehouse)
     with ThreadPoolExecutor(_READERS) as pool:  # a few small objects for each
         found = [run for run in pool.map(lambda name: _summary(warehouse, name), names) if run is not None]
     return sorted(found, key=lambda run: (run.started_at, run.run_id))

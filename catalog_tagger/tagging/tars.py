@@ -20,6 +20,7 @@ from typing import IO, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from catalog_tagger.etags import member_etag
 from catalog_tagger.storage import ObjectInfo
 from catalog_tagger.tagging.track_list import (
     AUDIO_EXTENSIONS,
@@ -102,7 +103,7 @@ def read_tar(info: ObjectInfo) -> Tar:
     spans = list(places.values())
     columns = {
         "uri": [f"{info.uri}#{member}" for member in places],
-        "etag": [f"{info.etag}:{start:x}+{size:x}" for start, size in spans],
+        "etag": [member_etag(f"{info.etag}", start, size) for start, size in spans],
         "size_bytes": [size for _, size in spans],
         "container": pa.repeat(info.uri, len(spans)),
         "offset": [start for start, _ in spans],

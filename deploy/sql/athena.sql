@@ -3,47 +3,47 @@
 
 DROP TABLE IF EXISTS runs_files;
 
-CREATE EXTERNAL TABLE IF NOT EXISTS runs_files (`run_id` string, `started_at` string, `committed_at` string, `source` string, `bundles` array<string>, `tracks` bigint, `tagged` bigint, `quarantined` bigint, `up_to_date` bigint, `segments` bigint, `audio_s` double, `wall_s` double, `removed` bigint, `size_bytes` bigint, `kind` string) STORED AS PARQUET LOCATION 's3://bucket/warehouse/commits/';
+CREATE EXTERNAL TABLE runs_files (`run_id` string, `started_at` string, `committed_at` string, `source` string, `bundles` array<string>, `tracks` bigint, `tagged` bigint, `quarantined` bigint, `up_to_date` bigint, `segments` bigint, `audio_s` double, `wall_s` double, `removed` bigint, `size_bytes` bigint, `kind` string) STORED AS PARQUET LOCATION 's3://bucket/warehouse/commits/';
 
 DROP TABLE IF EXISTS segments_files;
 
-CREATE EXTERNAL TABLE IF NOT EXISTS segments_files (`track_id` string, `run_id` string, `start_s` double, `end_s` double, `p_speech` float, `p_music` float, `p_female` float, `tags` array<struct<tag:string, score:float>>) STORED AS PARQUET LOCATION 's3://bucket/warehouse/segments/';
+CREATE EXTERNAL TABLE segments_files (`track_id` string, `run_id` string, `start_s` double, `end_s` double, `p_speech` float, `p_music` float, `p_female` float, `tags` array<struct<tag:string, score:float>>) STORED AS PARQUET LOCATION 's3://bucket/warehouse/segments/';
 
 DROP TABLE IF EXISTS fingerprints_files;
 
-CREATE EXTERNAL TABLE IF NOT EXISTS fingerprints_files (`track_id` string, `run_id` string, `start_s` double, `peaks` array<smallint>) STORED AS PARQUET LOCATION 's3://bucket/warehouse/fingerprints/';
+CREATE EXTERNAL TABLE fingerprints_files (`track_id` string, `run_id` string, `start_s` double, `peaks` array<smallint>) STORED AS PARQUET LOCATION 's3://bucket/warehouse/fingerprints/';
 
 DROP TABLE IF EXISTS tracks_files;
 
-CREATE EXTERNAL TABLE IF NOT EXISTS tracks_files (`track_id` string, `run_id` string, `status` string, `error_code` string, `error_message` string, `uri` string, `audio_etag` string, `size_bytes` bigint, `codec` string, `sample_rate_hz` int, `channels` int, `duration_s` double, `scanned_s` double, `speech_fraction` float, `music_fraction` float, `content_type` string, `content_confidence` float, `bundles` array<string>, `tagged_at` timestamp, `attempts` int, `voice_gender` string, `voice_gender_confidence` float, `tags` array<struct<tag:string, score:float>>, `embedding` array<float>, `content_probabilities` struct<music:float, speech:float, mixed:float, other:float, speech_led:float, music_led:float, by_turns:float>) STORED AS PARQUET LOCATION 's3://bucket/warehouse/tracks/';
+CREATE EXTERNAL TABLE tracks_files (`track_id` string, `run_id` string, `status` string, `error_code` string, `error_message` string, `uri` string, `audio_etag` string, `size_bytes` bigint, `codec` string, `sample_rate_hz` int, `channels` int, `duration_s` double, `scanned_s` double, `speech_fraction` float, `music_fraction` float, `content_type` string, `content_confidence` float, `bundles` array<string>, `tagged_at` timestamp, `attempts` int, `voice_gender` string, `voice_gender_confidence` float, `tags` array<struct<tag:string, score:float>>, `embedding` array<float>, `content_probabilities` struct<music:float, speech:float, mixed:float, other:float, speech_led:float, music_led:float, by_turns:float>) STORED AS PARQUET LOCATION 's3://bucket/warehouse/tracks/';
 
 DROP TABLE IF EXISTS songs_files;
 
-CREATE EXTERNAL TABLE IF NOT EXISTS songs_files (`track_id` string, `run_id` string, `song_track_id` string, `start_s` double, `end_s` double, `song_start_s` double, `rate` double, `pitch_semitones` double, `score` double, `expected_false_matches` double) STORED AS PARQUET LOCATION 's3://bucket/warehouse/songs/';
+CREATE EXTERNAL TABLE songs_files (`track_id` string, `run_id` string, `song_track_id` string, `start_s` double, `end_s` double, `song_start_s` double, `rate` double, `pitch_semitones` double, `score` double, `expected_false_matches` double) STORED AS PARQUET LOCATION 's3://bucket/warehouse/songs/';
 
 DROP TABLE IF EXISTS duplicates_files;
 
-CREATE EXTERNAL TABLE IF NOT EXISTS duplicates_files (`track_id` string, `run_id` string, `other_track_id` string, `start_s` double, `end_s` double, `song_start_s` double, `rate` double, `pitch_semitones` double, `score` double, `expected_false_matches` double) STORED AS PARQUET LOCATION 's3://bucket/warehouse/duplicates/';
+CREATE EXTERNAL TABLE duplicates_files (`track_id` string, `run_id` string, `other_track_id` string, `start_s` double, `end_s` double, `song_start_s` double, `rate` double, `pitch_semitones` double, `score` double, `expected_false_matches` double) STORED AS PARQUET LOCATION 's3://bucket/warehouse/duplicates/';
 
 DROP TABLE IF EXISTS searches_files;
 
-CREATE EXTERNAL TABLE IF NOT EXISTS searches_files (`track_id` string, `run_id` string, `track_run_id` string, `searched_s` double, `music_s` double, `known_s` double, `unknown_s` double, `stretches` array<struct<start_s:double, end_s:double>>, `music` array<struct<start_s:double, end_s:double>>) STORED AS PARQUET LOCATION 's3://bucket/warehouse/searches/';
+CREATE EXTERNAL TABLE searches_files (`track_id` string, `run_id` string, `track_run_id` string, `searched_s` double, `music_s` double, `known_s` double, `unknown_s` double, `stretches` array<struct<start_s:double, end_s:double>>, `music` array<struct<start_s:double, end_s:double>>) STORED AS PARQUET LOCATION 's3://bucket/warehouse/searches/';
 
 DROP TABLE IF EXISTS flags_files;
 
-CREATE EXTERNAL TABLE IF NOT EXISTS flags_files (`flag_id` string, `run_id` string, `track_id` string, `kind` string, `field` string, `current_value` string, `suggested_value` string, `confidence` double, `evidence` array<struct<start_s:double, end_s:double, scores:array<struct<name:string, score:float>>>>, `reason` string, `first_seen_run` string, `state` string, `audio_etag` string, `uri` string) STORED AS PARQUET LOCATION 's3://bucket/warehouse/flags/';
+CREATE EXTERNAL TABLE flags_files (`flag_id` string, `run_id` string, `track_id` string, `kind` string, `field` string, `current_value` string, `suggested_value` string, `confidence` double, `evidence` array<struct<start_s:double, end_s:double, scores:array<struct<name:string, score:float>>>>, `reason` string, `first_seen_run` string, `state` string, `audio_etag` string, `uri` string) STORED AS PARQUET LOCATION 's3://bucket/warehouse/flags/';
 
 DROP TABLE IF EXISTS label_noise_files;
 
-CREATE EXTERNAL TABLE IF NOT EXISTS label_noise_files (`run_id` string, `field` string, `current_value` string, `true_value` string, `tracks` bigint, `expected` double) STORED AS PARQUET LOCATION 's3://bucket/warehouse/label_noise/';
+CREATE EXTERNAL TABLE label_noise_files (`run_id` string, `field` string, `current_value` string, `true_value` string, `tracks` bigint, `expected` double) STORED AS PARQUET LOCATION 's3://bucket/warehouse/label_noise/';
 
 DROP TABLE IF EXISTS flag_precision_files;
 
-CREATE EXTERNAL TABLE IF NOT EXISTS flag_precision_files (`run_id` string, `kind` string, `field` string, `confidence` double, `flags` bigint, `expected_precision` double, `low` double, `high` double, `is_cut` boolean) STORED AS PARQUET LOCATION 's3://bucket/warehouse/flag_precision/';
+CREATE EXTERNAL TABLE flag_precision_files (`run_id` string, `kind` string, `field` string, `confidence` double, `flags` bigint, `expected_precision` double, `low` double, `high` double, `is_cut` boolean) STORED AS PARQUET LOCATION 's3://bucket/warehouse/flag_precision/';
 
 DROP TABLE IF EXISTS decisions_files;
 
-CREATE EXTERNAL TABLE IF NOT EXISTS decisions_files (`flag_id` string, `run_id` string, `decision` string, `kind` string, `field` string, `confidence` double, `current_value` string, `audio_etag` string, `first_seen_run` string) STORED AS PARQUET LOCATION 's3://bucket/warehouse/decisions/';
+CREATE EXTERNAL TABLE decisions_files (`flag_id` string, `run_id` string, `decision` string, `kind` string, `field` string, `confidence` double, `current_value` string, `audio_etag` string, `first_seen_run` string) STORED AS PARQUET LOCATION 's3://bucket/warehouse/decisions/';
 
 CREATE OR REPLACE VIEW runs AS SELECT run_id, started_at, committed_at, source, bundles, tracks, tagged, quarantined, up_to_date, segments, audio_s, wall_s, removed, size_bytes, kind FROM runs_files;
 

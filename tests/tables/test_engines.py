@@ -16,7 +16,7 @@ from servers import BUCKET, S3Server
 
 from catalog_tagger.errors import UsageError
 from catalog_tagger.storage import Store
-from catalog_tagger.tables.engines import ENGINES, POLARS, script, statements
+from catalog_tagger.tables.engines import ENGINES, POLARS, file_of, script, statements
 from catalog_tagger.tables.views import connect
 
 Rows = list[tuple[Any, ...]]
@@ -170,8 +170,7 @@ def test_a_bucket_gives_the_same_answers(engine: str, s3: S3Server) -> None:
 
 @pytest.mark.parametrize("engine", [*ENGINES, POLARS])
 def test_what_is_deployed_is_what_is_generated(engine: str) -> None:
-    suffix = ENGINES[engine].suffix if engine in ENGINES else "polars.py"
-    assert (ROOT / "deploy" / "sql" / suffix).read_text() == script(engine, PLACE), (
+    assert (ROOT / "deploy" / "sql" / file_of(engine)).read_text() == script(engine, PLACE), (
         f"catalog-tagger's views have changed: python -m catalog_tagger.tables.engines {PLACE} deploy/sql"
     )
 

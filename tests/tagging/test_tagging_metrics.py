@@ -91,7 +91,7 @@ def test_every_alert_has_a_part_of_the_runbook() -> None:
 
 
 def test_events_are_lines_with_what_they_are_about(capsys: pytest.CaptureFixture[str]) -> None:
-    actor_log(run_id="r").about(shard="s").event("track_quarantined", track_id='a "b"\n', code="empty", uri=None)
+    actor_log(run_id="r", shard="s").event("track_quarantined", track_id='a "b"\n', code="empty", uri=None)
     (line,) = capsys.readouterr().err.splitlines()
     said = json.loads(line)
     assert {key: said[key] for key in ("event", "run_id", "shard", "track_id", "code")} == {
