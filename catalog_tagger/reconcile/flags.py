@@ -125,9 +125,12 @@ def resolved_rows(
 
 
 def flag_id_of(track_id: str, kind: str, field: str | None, other: str | None) -> str:
-    """A claim's identity."""
-    parts = "\x00".join((track_id, kind, field or "", other or ""))
-    return hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
+    """A claim's identity; what stands between its parts is escaped where a part has it."""
+    parts = (
+        part.replace("\x01", "\x01\x01").replace("\x00", "\x01\x02")
+        for part in (track_id, kind, field or "", other or "")
+    )
+    return hashlib.blake2b("\x00".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def _ids(claims: pa.Table) -> list[str]:
